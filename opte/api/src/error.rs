@@ -1,0 +1,114 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Errors of control requests, as they travel to the caller.
+
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// Who erred.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub enum ErrorSource {
+    /// The request itself is wrong; sending it again cannot help.
+    Caller,
+    /// The request is right, but not in the present state.
+    State,
+    /// A limit is reached, or the host refused a resource.
+    Resource,
+}
+
+/// Why a request was refused. A refused request has changed nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error, Deserialize, Serialize)]
+pub enum OpteError {
+    /// Client and host speak different versions.
+    #[error("client speaks API version {client}, host speaks {host}: install matching versions")]
+    BadApiVersion {
+        /// What the client sent.
+        client: u16,
+        /// What the host speaks.
+        host: u16,
+    },
+    /// No such command number.
+    #[error("command {0} is unknown to this host")]
+    UnknownCommand(u16),
+    /// The body does not decode as the command's request.
+    #[error("malformed request: {0}")]
+    BadRequest(String),
+    /// Over the size limit.
+    #[error("message of {got} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Bytes given or needed.
+        got: u32,
+        /// Bytes allowed.
+        limit: u32,
+    },
+    /// A value in the request is not allowed.
+    #[error("invalid {what}: {why}")]
+    Invalid {
+        /// Which value.
+        what: String,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// Something of that name does not exist.
+    #[error("{what} '{name}' does not exist")]
+    NotFound {
+        /// Kind of object.
+        what: String,
+        /// Its name.
+        name: String,
+    },
+    /// Something of that name is there already.
+    #[error("{what} '{name}' exists already")]
+    Exists {
+        /// Kind of object.
+        what: String,
+        /// Its name.
+        name: String,
+    },
+    /// Not now.
+    #[error("not possible now: {0}")]
+    BadState(String),
+    /// A limit is reached.
+    #[error("limit reached: {what} ({limit})")]
+    Limit {
+        /// Name of the limit.
+        what: String,
+        /// Its value.
+        limit: u64,
+    },
+    /// The operating system refused.
+    #[error("the host system refused: {0}")]
+    System(String),
+}
+
+impl OpteError {
+    /// Shorthand for [`OpteError::Invalid`].
+    pub fn invalid(what: impl Into<String>, why: impl core::fmt::Display) -> Self {
+        Self::Invalid { what: what.into(), why: alloc::format!("{why}") }
+    }
+
+    /// Shorthand for [`OpteError::NotFound`].
+    pub fn not_found(what: impl Into<String>, name: impl core::fmt::Display) -> Self {
+        Self::NotFound { what: what.into(), name: alloc::format!("{name}") }
+    }
+
+    /// Shorthand for [`OpteError::Exists`].
+    pub fn exists(what: impl Into<String>, name: impl core::fmt::Display) -> Self {
+        Self::Exists { what: what.into(), name: alloc::format!("{name}") }
+    }
+
+    /// Who erred.
+    pub const fn source(&self) -> ErrorSource {
+        match self {
+            Self::BadApiVersion { .. }
+            | Self::UnknownCommand(_)
+            | Self::BadRequest(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid { .. } => ErrorSource::Caller,
+            Self::NotFound { .. } | Self::Exists { .. } | Self::BadState(_) => ErrorSource::State,
+            Self::Limit { .. } | Self::System(_) => ErrorSource::Resource,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The frame that carries a request to a host and its answer back, on an ioctl as on a socket.
+//!
+//! ```text
+//!  0        4         6         8         12
+//!  +--------+---------+---------+---------+---------------
+//!  | magic  | version | code    | length  | postcard body
+//!  +--------+---------+---------+---------+---------------
+//! ```
+//!
+//! Numbers are big-endian. `code` is the command in a request, and [`Status`] in an answer: the
+//! body is then the response, or an [`OpteError`]. A body is at most [`MAX_REQUEST`] or
+//! [`MAX_RESPONSE`] bytes; a header that says more is refused before anything is read.
+
+use crate::OpteError;
+use alloc::format;
+use alloc::vec::Vec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// "OPTE".
+pub const MAGIC: u32 = 0x4f50_5445;
+/// Version of all messages. Any change of a message's wire form steps it.
+pub const API_VERSION: u16 = 1;
+/// Bytes in front of each body.
+pub const HEADER_LEN: usize = 12;
+/// Largest request body, in bytes.
+pub const MAX_REQUEST: u32 = 4 << 20;
+/// Largest response body, in bytes.
+pub const MAX_RESPONSE: u32 = 256 << 20;
+
+/// A typed request: one command number, one answer type.
+pub trait Request: Serialize + DeserializeOwned {
+    /// The command number.
+    const CODE: u16;
+    /// What comes back on success.
+    type Response: Serialize + DeserializeOwned;
+}
+
+/// First word of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u16)]
+pub enum Status {
+    /// The body is the response.
+    Done = 0,
+    /// The body is an [`OpteError`].
+    Refused = 1,
+}
+
+/// A decoded header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// Version the sender speaks.
+    pub version: u16,
+    /// Command or status.
+    pub code: u16,
+    /// Bytes of body that follow.
+    pub len: u32,
+}
+
+impl Header {
+    /// The header as it travels.
+    pub fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[0..4].copy_from_slice(&MAGIC.to_be_bytes());
+        bytes[4..6].copy_from_slice(&self.version.to_be_bytes());
+        bytes[6..8].copy_from_slice(&self.code.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.len.to_be_bytes());
+        bytes
+    }
+
+    /// Reads a header and holds its length to `limit`.
+    pub fn from_bytes(bytes: [u8; HEADER_LEN], limit: u32) -> Result<Self, OpteError> {
+        let [m0, m1, m2, m3, v0, v1, c0, c1, l0, l1, l2, l3] = bytes;
+        if u32::from_be_bytes([m0, m1, m2, m3]) != MAGIC {
+            return Err(OpteError::BadRequest("no OPTE frame: wrong magic number".into()));
+        }
+        let len = u32::from_be_bytes([l0, l1, l2, l3]);
+        if len > limit {
+            return Err(OpteError::TooLarge { got: len, limit });
+        }
+        let version = u16::from_be_bytes([v0, v1]);
+        Ok(Self { version, code: u16::from_be_bytes([c0, c1]), len })
+    }
+}
+
+/// The whole frame of a request.
+pub fn encode_request<R: Request>(request: &R) -> Result<Vec<u8>, OpteError> {
+    encode(R::CODE, request, MAX_REQUEST)
+}
+
+/// The whole frame of an answer.
+pub fn encode_answer<T: Serialize>(answer: &Result<T, OpteError>) -> Vec<u8> {
+    let framed = match answer {
+        Ok(response) => encode(Status::Done as u16, response, MAX_RESPONSE),
+        Err(error) => Err(error.clone()),
+    };
+    framed.unwrap_or_else(|error| {
+        // An error is a few short strings; if even that fails, an empty refusal still tells.
+        encode(Status::Refused as u16, &error, MAX_RESPONSE).unwrap_or_else(|_| {
+            Header { version: API_VERSION, code: Status::Refused as u16, len: 0 }.to_bytes().into()
+        })
+    })
+}
+
+/// The response inside an answer whose header is `header`.
+pub fn decode_answer<T: DeserializeOwned>(header: Header, body: &[u8]) -> Result<T, OpteError> {
+    if header.version != API_VERSION {
+        return Err(OpteError::BadApiVersion { client: API_VERSION, host: header.version });
+    }
+    if header.code == Status::Done as u16 { decode(body) } else { Err(decode(body)?) }
+}
+
+/// Decodes a body that must be used up to its last byte.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, OpteError> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            Err(OpteError::BadRequest(format!("{} bytes follow the message", rest.len())))
+        }
+        Err(error) => Err(OpteError::BadRequest(format!("{error}"))),
+    }
+}
+
+fn encode<T: Serialize>(code: u16, body: &T, limit: u32) -> Result<Vec<u8>, OpteError> {
+    let header = Header { version: API_VERSION, code, len: 0 };
+    let mut frame = postcard::to_extend(body, header.to_bytes().to_vec())
+        .map_err(|error| OpteError::BadRequest(format!("{error}")))?;
+    let body_len = frame.len() - HEADER_LEN;
+    let len = u32::try_from(body_len).unwrap_or(u32::MAX);
+    if len > limit {
+        return Err(OpteError::TooLarge { got: len, limit });
+    }
+    frame[..HEADER_LEN].copy_from_slice(&Header { len, ..header }.to_bytes());
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(frame: &[u8]) -> (Header, &[u8]) {
+        let (head, body) = frame.split_first_chunk().unwrap();
+        (Header::from_bytes(*head, MAX_RESPONSE).unwrap(), body)
+    }
+
+    #[test]
+    fn answers_round_trip() {
+        let done = encode_answer(&Ok(7u32));
+        let (header, body) = split(&done);
+        assert_eq!(decode_answer::<u32>(header, body), Ok(7));
+
+        let refused = encode_answer::<u32>(&Err(OpteError::UnknownCommand(9)));
+        let (header, body) = split(&refused);
+        assert_eq!(decode_answer::<u32>(header, body), Err(OpteError::UnknownCommand(9)));
+    }
+
+    #[test]
+    fn length_is_bounded_and_body_used_up() {
+        let header = Header { version: API_VERSION, code: 0, len: 100 }.to_bytes();
+        assert_eq!(
+            Header::from_bytes(header, 99),
+            Err(OpteError::TooLarge { got: 100, limit: 99 })
+        );
+        assert!(Header::from_bytes([0; HEADER_LEN], 99).is_err());
+        assert!(decode::<u8>(&[1, 2]).is_err());
+        assert!(decode::<u8>(&[]).is_err());
+    }
+}

@@ -1,0 +1,31 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The language in which a VPC is configured and looked at.
+//!
+//! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
+//! text forms; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
+//! of a boundary host; [`dump`] is what comes back when one looks; [`request`] ties each request
+//! to its command number and its answer. No code here processes a packet.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod boundary;
+pub mod config;
+pub mod dump;
+pub mod firewall;
+pub mod mapping;
+pub mod request;
+pub mod router;
+
+pub use boundary::BoundaryNat;
+pub use config::{
+    DhcpConfig, ExternalIps, GatewayMap, IpConfig, PortConfig, PortName, PortState, SnatRange,
+};
+pub use firewall::{FirewallAction, FirewallRule, Hosts, IcmpFilter, PortRange, ProtocolFilter};
+pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
+pub use router::{RouteEntry, RouterClass, RouterTarget};

@@ -1,0 +1,209 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Every request, its command number, and its answer.
+//!
+//! Numbers are never used twice. A request that changes something answers `()`, or [`Removal`]
+//! where the thing to remove may be gone already.
+
+use crate::dump::{
+    CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
+};
+use crate::{
+    BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, RouteEntry, V2bEntry,
+    V2pEntry,
+};
+use alloc::string::String;
+use alloc::vec::Vec;
+use opte_api::Direction;
+use opte_api::frame::Request;
+use serde::{Deserialize, Serialize};
+
+/// Whether there was anything to remove.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// It was there and is gone.
+    Removed,
+    /// It was not there.
+    Absent,
+}
+
+macro_rules! requests {
+    ($($(#[$doc:meta])* $code:literal $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? } -> $response:ty;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+            pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }
+
+            impl Request for $name {
+                const CODE: u16 = $code;
+                type Response = $response;
+            }
+        )*
+
+        /// Command numbers and names, in order.
+        pub const COMMANDS: &[(u16, &str)] = &[$(($code, stringify!($name))),*];
+    };
+}
+
+requests! {
+    /// Lists all ports.
+    1 ListPorts {} -> Vec<PortInfo>;
+    /// Makes a port and its device.
+    2 CreatePort {
+        /// Its name.
+        name: PortName,
+        /// Everything else.
+        config: PortConfig,
+    } -> ();
+    /// Removes a port, its device, its flows and its leases.
+    3 DeletePort {
+        /// Its name.
+        name: PortName,
+    } -> ();
+    /// Names the links of the underlay, at least one.
+    4 SetUnderlay {
+        /// Interface names.
+        links: Vec<String>,
+    } -> ();
+    /// Takes the underlay away; refused while ports exist.
+    5 ClearUnderlay {} -> ();
+    /// Shows the underlay.
+    6 ShowUnderlay {} -> UnderlayInfo;
+
+    /// Lists the layers of a port.
+    10 ListLayers {
+        /// The port.
+        port: PortName,
+    } -> Vec<LayerInfo>;
+    /// Shows one layer.
+    11 DumpLayer {
+        /// The port.
+        port: PortName,
+        /// The layer.
+        layer: String,
+    } -> LayerDump;
+    /// Shows all flows of a port.
+    12 DumpUft {
+        /// The port.
+        port: PortName,
+    } -> FlowTableDump;
+    /// Removes all flows of a port.
+    13 ClearUft {
+        /// The port.
+        port: PortName,
+    } -> ();
+    /// Shows the TCP connections of a port.
+    14 DumpTcpFlows {
+        /// The port.
+        port: PortName,
+    } -> Vec<TcpFlowInfo>;
+    /// Shows counters: the host's and every port's, or one port's.
+    15 DumpCounters {
+        /// Only this port.
+        port: Option<PortName>,
+    } -> Vec<CounterSet>;
+
+    /// Adds a firewall rule; answers its number.
+    20 AddFwRule {
+        /// The port.
+        port: PortName,
+        /// The rule.
+        rule: FirewallRule,
+    } -> u64;
+    /// Removes a firewall rule.
+    21 RemFwRule {
+        /// The port.
+        port: PortName,
+        /// Direction of the rule.
+        direction: Direction,
+        /// Number of the rule.
+        id: u64,
+    } -> Removal;
+    /// Replaces all firewall rules in one step.
+    22 SetFwRules {
+        /// The port.
+        port: PortName,
+        /// The rules.
+        rules: Vec<FirewallRule>,
+    } -> ();
+
+    /// Adds a route; adding it again changes nothing.
+    30 AddRoute {
+        /// The port.
+        port: PortName,
+        /// The route.
+        route: RouteEntry,
+    } -> ();
+    /// Removes a route, found by all of its fields.
+    31 DelRoute {
+        /// The port.
+        port: PortName,
+        /// The route.
+        route: RouteEntry,
+    } -> Removal;
+
+    /// Says where a guest is; replaces what was said before.
+    40 SetV2p {
+        /// The mapping.
+        entry: V2pEntry,
+    } -> ();
+    /// Forgets where a guest is.
+    41 ClearV2p {
+        /// The mapping; it is removed only if all of it agrees.
+        entry: V2pEntry,
+    } -> Removal;
+    /// Shows where all guests are.
+    42 DumpV2p {} -> Vec<V2pEntry>;
+    /// Adds ways out towards a prefix.
+    43 SetV2b {
+        /// The prefix and its endpoints.
+        entry: V2bEntry,
+    } -> ();
+    /// Removes ways out towards a prefix.
+    44 ClearV2b {
+        /// The prefix and the endpoints to remove.
+        entry: V2bEntry,
+    } -> Removal;
+    /// Shows all ways out.
+    45 DumpV2b {} -> Vec<V2bEntry>;
+
+    /// Replaces the external addresses of both families and the gateways they serve.
+    50 SetExternalIps {
+        /// The port.
+        port: PortName,
+        /// IPv4; `None` means none.
+        ipv4: Option<ExternalIps>,
+        /// IPv6; `None` means none.
+        ipv6: Option<ExternalIps>,
+        /// Which gateways each address serves.
+        gateways: GatewayMap,
+    } -> ();
+
+    /// Adds an entry to a boundary's NAT table.
+    60 AddBoundaryNat {
+        /// The entry.
+        entry: BoundaryNat,
+    } -> ();
+    /// Removes an entry from a boundary's NAT table.
+    61 RemBoundaryNat {
+        /// The entry; it is removed only if all of it agrees.
+        entry: BoundaryNat,
+    } -> Removal;
+    /// Shows a boundary's NAT table.
+    62 ListBoundaryNat {} -> Vec<BoundaryNat>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+
+    #[test]
+    fn command_numbers_are_unique() {
+        let numbers: BTreeSet<u16> = COMMANDS.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers.len(), COMMANDS.len());
+    }
+}
