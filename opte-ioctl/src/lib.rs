@@ -2,4 +2,104 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
+//! The client of a host's packet engine: one handle, one typed call.
+//!
+//! ```no_run
+//! use opte_ioctl::OpteHdl;
+//! use oxide_vpc_api::request::ListPorts;
+//!
+//! let mut xde = OpteHdl::open()?;
+//! for port in xde.request(&ListPorts {})? {
+//!     println!("{} is {}", port.name, port.state);
+//! }
+//! # Ok::<(), opte_ioctl::Error>(())
+//! ```
+//!
+//! From the top down: [`OpteHdl`] turns a request into a frame and an answer into a value;
+//! `exchange` carries one frame there and one back over any stream; `sys` opens the platform's
+//! stream. Requests and answers are defined in `oxide-vpc-api`, their frame in [`opte_api::frame`].
+//!
+//! Guarantees:
+//!
+//! * A request is sent at most once. Whatever fails, the caller decides whether to ask again.
+//! * An answer belongs to the request before it: after a failure of the transport the connection
+//!   is dropped, and the next request opens a new one.
+//! * No claim of the other side is believed: sizes are bounded, memory grows with what really
+//!   arrives, and waiting has an end.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod exchange;
+mod sys;
+
+pub use error::Error;
+pub use opte_api::frame::Request;
+
+use error::undecodable;
+use opte_api::OpteError;
+use opte_api::frame::{self, API_VERSION, Header, Status};
+use std::path::{Path, PathBuf};
+use sys::Link;
+
+/// A handle on the packet engine of this host.
+#[derive(Debug)]
+pub struct OpteHdl {
+    path: PathBuf,
+    /// `None` after the transport failed, until the next request.
+    link: Option<Link>,
+}
+
+impl OpteHdl {
+    /// Reaches the engine at the platform's usual place.
+    ///
+    /// On Linux this is the socket named by the environment variable `XDE_SOCKET`, else
+    /// `/run/xde.sock`.
+    pub fn open() -> Result<Self, Error> {
+        Self::open_at(sys::default_path())
+    }
+
+    /// Reaches the engine at `path`.
+    pub fn open_at(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let link = Some(connect(&path)?);
+        Ok(Self { path, link })
+    }
+
+    /// Sends one request and waits for its answer.
+    ///
+    /// [`Error::Refused`] and [`Error::NotSent`] mean that nothing was changed. After any other
+    /// error the request may or may not have been carried out.
+    pub fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, Error> {
+        let frame = frame::encode_request(request).map_err(Error::NotSent)?;
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => connect(&self.path)?,
+        };
+        let (header, body) = link.exchange(&frame)?;
+        self.link = Some(link);
+        decode_answer::<R>(header, &body)
+    }
+}
+
+fn connect(path: &Path) -> Result<Link, Error> {
+    Link::open(path).map_err(|source| Error::Unreachable { path: path.into(), source })
+}
+
+/// Unlike [`frame::decode_answer`], tells an answer that makes no sense from a refusal.
+fn decode_answer<R: Request>(header: Header, body: &[u8]) -> Result<R::Response, Error> {
+    if header.version != API_VERSION {
+        let (client, host) = (API_VERSION, header.version);
+        return Err(Error::Refused(OpteError::BadApiVersion { client, host }));
+    }
+    if header.code == Status::Done as u16 {
+        frame::decode(body).map_err(undecodable)
+    } else if header.code == Status::Refused as u16 {
+        Err(frame::decode(body).map_or_else(undecodable, Error::Refused))
+    } else {
+        Err(Error::BadAnswer(format!("its status is {}", header.code)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The stream of each platform, one file each; this is the only place that chooses. A file defines:
+//!
+//! * `default_path() -> PathBuf`: where the engine is, unless told otherwise;
+//! * `Link::open(&Path) -> io::Result<Link>`: reaches it;
+//! * `Link::exchange(&mut self, &[u8]) -> Result<(Header, Vec<u8>), Error>`: sends one request
+//!   frame, once, and returns the answer. After an error the link is not used again.
+//!
+//! The Linux file uses nothing but Unix sockets and so serves every Unix whose engine is a process.
+
+#[cfg_attr(unix, path = "linux.rs")]
+mod platform;
+
+pub(crate) use platform::{Link, default_path};
