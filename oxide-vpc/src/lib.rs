@@ -5,3 +5,7 @@
 //! Stub.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod services;
