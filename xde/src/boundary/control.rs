@@ -1,0 +1,75 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Requests to a boundary: its NAT table and its counters. What only a hypervisor host can do is
+//! refused by name.
+
+use super::Boundary;
+use alloc::vec;
+use alloc::vec::Vec;
+use opte::host::{Host, Lock};
+use opte_api::OpteError;
+use opte_api::frame::{API_VERSION, Header, Request, decode, encode_answer};
+use oxide_vpc_api::dump::CounterSet;
+use oxide_vpc_api::request::{
+    AddBoundaryNat, COMMANDS, DumpCounters, ListBoundaryNat, RemBoundaryNat, Removal,
+};
+
+impl<H: Host> Boundary<H> {
+    /// Serves one request; answers a whole frame, header and body. A refused request has changed
+    /// nothing.
+    pub fn control(&self, header: Header, body: &[u8]) -> Vec<u8> {
+        if header.version != API_VERSION {
+            let (client, host) = (header.version, API_VERSION);
+            return encode_answer::<()>(&Err(OpteError::BadApiVersion { client, host }));
+        }
+        match header.code {
+            AddBoundaryNat::CODE => serve(body, |request| self.add(request)),
+            RemBoundaryNat::CODE => serve(body, |request| self.remove(request)),
+            ListBoundaryNat::CODE => serve(body, |ListBoundaryNat {}| Ok(self.list())),
+            DumpCounters::CODE => serve(body, |request| self.counter_sets(request)),
+            code => encode_answer::<()>(&Err(refusal(code))),
+        }
+    }
+
+    /// All entries of the table.
+    pub fn list(&self) -> Vec<oxide_vpc_api::BoundaryNat> {
+        self.state.with(|state| state.table.list())
+    }
+
+    fn add(&self, AddBoundaryNat { entry }: AddBoundaryNat) -> Result<(), OpteError> {
+        self.state.with(|state| {
+            if state.outside.has(entry.ip) {
+                let why = "it is this host's own address; an entry needs one of its own";
+                return Err(OpteError::invalid("external address", why));
+            }
+            state.table.insert(entry)
+        })
+    }
+
+    fn remove(&self, RemBoundaryNat { entry }: RemBoundaryNat) -> Result<Removal, OpteError> {
+        Ok(self.state.with(|state| state.table.remove(&entry)))
+    }
+
+    fn counter_sets(&self, request: DumpCounters) -> Result<Vec<CounterSet>, OpteError> {
+        match request.port {
+            Some(port) => Err(OpteError::not_found("port", port.as_str())),
+            None => Ok(vec![CounterSet { port: None, counters: self.counters.dump() }]),
+        }
+    }
+}
+
+fn serve<R: Request>(
+    body: &[u8],
+    answer: impl FnOnce(R) -> Result<R::Response, OpteError>,
+) -> Vec<u8> {
+    encode_answer(&decode(body).and_then(answer))
+}
+
+fn refusal(code: u16) -> OpteError {
+    match COMMANDS.iter().find(|(known, _)| *known == code) {
+        Some(_) => OpteError::BadState("this host is a boundary, which has no ports".into()),
+        None => OpteError::UnknownCommand(code),
+    }
+}
