@@ -2,4 +2,8 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
+//! Tests of the whole project, and what they share.
+
+#![forbid(unsafe_code)]
+
+pub mod vectors;
