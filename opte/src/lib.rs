@@ -2,6 +2,62 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
+//! A packet transform engine: match-action layers for the first packet of a connection, one
+//! compiled transform for all later ones.
+//!
+//! From the bytes up:
+//!
+//! * [`wire`] and [`headers`] read a frame once; [`geneve`] and [`outer`] are the headers between
+//!   hosts; [`checksum`] is the arithmetic of both.
+//! * [`edit`] says what is to be changed, as registers that compose; [`transform`] is the same,
+//!   compiled for one direction of one flow, and the only writer of packets.
+//! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides; [`walk`] is one decision.
+//! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered.
+//! * [`port`] puts them together: packets in, verdicts out.
+//!
+//! The engine is a function of its arguments. Bytes, exclusion, eyes, time and randomness come
+//! from a host ([`frame::Frame`], [`host::Host`]); nothing here knows an operating system, a
+//! clock, or what a virtual private cloud is.
+
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable
+)]
+
+extern crate alloc;
+
+pub mod checksum;
+pub mod counters;
+mod decide;
+pub mod drop_reason;
+pub mod edit;
+pub mod event;
+pub mod flow;
+pub mod flow_key;
+pub mod flow_table;
+pub mod frame;
+pub mod geneve;
+pub mod headers;
+pub mod host;
+pub mod layer;
+pub mod meta;
+pub mod nat;
+pub mod outer;
+pub mod policy;
+pub mod port;
+pub mod rule;
+mod shard;
+mod slab;
+pub mod table;
+pub mod tcp;
+pub mod transform;
+pub mod walk;
+pub mod wheel;
+pub mod wire;
+
+pub use shard::Stored;

@@ -1,0 +1,144 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Counters of a port. Packets of the fast path are tallied for a batch and added once.
+
+use crate::drop_reason::DropReason;
+use crate::event::FlowEnd;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use opte_api::Direction;
+
+const REASONS: usize = DropReason::ALL.len();
+const ENDS: usize = FlowEnd::ALL.len();
+
+/// What the packets of one direction of a batch came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SideTally {
+    /// Forwarded packets.
+    pub packets: u64,
+    /// Bytes of forwarded inner frames.
+    pub bytes: u64,
+    /// Packets that ran a stored transform.
+    pub hits: u64,
+    /// Packets that were decided anew.
+    pub misses: u64,
+    /// Packets that were answered.
+    pub replies: u64,
+}
+
+/// What the packets of a batch came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally([SideTally; 2]);
+
+impl Tally {
+    /// The tally of one direction.
+    pub fn side(&mut self, direction: Direction) -> &mut SideTally {
+        let [out, inbound] = &mut self.0;
+        match direction {
+            Direction::Out => out,
+            Direction::In => inbound,
+        }
+    }
+}
+
+struct SideCounters {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    replies: AtomicU64,
+    drops: [AtomicU64; REASONS],
+}
+
+impl Default for SideCounters {
+    fn default() -> Self {
+        Self {
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            replies: AtomicU64::new(0),
+            drops: [const { AtomicU64::new(0) }; REASONS],
+        }
+    }
+}
+
+/// All counters of a port since it was made.
+#[derive(Default)]
+pub struct Counters {
+    sides: [SideCounters; 2],
+    opened: AtomicU64,
+    ended: [AtomicU64; ENDS],
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    if amount != 0 {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    /// Adds a batch.
+    pub fn add(&self, tally: &Tally) {
+        for (side, tally) in self.sides.iter().zip(&tally.0) {
+            add(&side.packets, tally.packets);
+            add(&side.bytes, tally.bytes);
+            add(&side.hits, tally.hits);
+            add(&side.misses, tally.misses);
+            add(&side.replies, tally.replies);
+        }
+    }
+
+    /// Counts a drop.
+    pub fn dropped(&self, direction: Direction, reason: DropReason) {
+        let side = self.sides.get(direction.index());
+        if let Some(counter) = side.and_then(|side| side.drops.get(reason.index())) {
+            add(counter, 1);
+        }
+    }
+
+    /// Counts a flow that was entered.
+    pub fn opened(&self) {
+        add(&self.opened, 1);
+    }
+
+    /// Counts a flow that ended.
+    pub fn ended(&self, end: FlowEnd) {
+        if let Some(counter) = self.ended.get(end as usize) {
+            add(counter, 1);
+        }
+    }
+
+    /// Packets that were dropped for `reason`.
+    pub fn drops(&self, direction: Direction, reason: DropReason) -> u64 {
+        let side = self.sides.get(direction.index());
+        side.and_then(|side| side.drops.get(reason.index()))
+            .map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Names and values of all counters, in a fixed order.
+    pub fn list(&self) -> Vec<(alloc::string::String, u64)> {
+        let mut list = Vec::new();
+        for direction in Direction::BOTH {
+            let Some(side) = self.sides.get(direction.index()) else { continue };
+            let mut push = |name: &str, counter: &AtomicU64| {
+                list.push((alloc::format!("{direction}_{name}"), counter.load(Ordering::Relaxed)));
+            };
+            push("packets", &side.packets);
+            push("bytes", &side.bytes);
+            push("hits", &side.hits);
+            push("misses", &side.misses);
+            push("replies", &side.replies);
+            for (reason, counter) in DropReason::ALL.iter().zip(&side.drops) {
+                push(&alloc::format!("drop_{}", reason.name()), counter);
+            }
+        }
+        list.push(("flows_opened".into(), self.opened.load(Ordering::Relaxed)));
+        for (end, counter) in FlowEnd::ALL.iter().zip(&self.ended) {
+            list.push((end.name().into(), counter.load(Ordering::Relaxed)));
+        }
+        list
+    }
+}

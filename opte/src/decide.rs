@@ -1,0 +1,278 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The slow path: a packet without a stored transform that holds.
+//!
+//! Decide first, without a lock, then enter what was decided if nobody else was faster. A
+//! packet may find that its connection ended (a policy cut it, a SYN replaced it) and then
+//! opens another one in the same call.
+
+use crate::drop_reason::DropReason;
+use crate::event::{Event, FlowEnd};
+use crate::flow::{Flow, NewFlow, Opening};
+use crate::flow_key::FlowKey;
+use crate::flow_table::InsertError;
+use crate::frame::{ChecksumState, Frame};
+use crate::headers::Headers;
+use crate::host::{Host, Moment, Observer};
+use crate::policy::Policy;
+use crate::port::{Caching, Passed, Port};
+use crate::rule::Facts;
+use crate::shard::Stored;
+use crate::tcp::{Outcome, Tracker};
+use crate::transform::Transform;
+use crate::walk::{self, Bytes, Walk};
+use alloc::sync::Arc;
+use opte_api::Direction;
+
+/// How often a packet may lose a race against another CPU before it is given up.
+const ROUNDS: usize = 4;
+
+/// A packet on the slow path.
+struct Packet<'a> {
+    direction: Direction,
+    headers: &'a Headers,
+    key: FlowKey,
+    hash: u64,
+    now: Moment,
+}
+
+/// A connection as the policy sees it now (architecture, "one judgement").
+enum Judgement {
+    /// It stands. If the judging walk was that of the packet at hand, this is its transform.
+    Keep,
+    /// It must end.
+    Cut,
+}
+
+impl<H: Host> Port<H> {
+    /// A packet that belongs to no flow: it is answered, or it ends.
+    pub(crate) fn decide_without_flow<F: Frame>(
+        &self,
+        direction: Direction,
+        frame: &F,
+        headers: &Headers,
+    ) -> Result<Passed, DropReason> {
+        let policy = self.policy();
+        let mut walk = Walk::new(
+            &policy.rules,
+            direction,
+            Facts::of(headers),
+            0,
+            None,
+            Some(inner_bytes(frame, headers)),
+        );
+        walk.origin(headers.mark);
+        match walk.run()? {
+            walk::Passed::Reply(bytes) => Ok(Passed::Reply(bytes)),
+            walk::Passed::Forward => Err(DropReason::GatewayDeny),
+        }
+    }
+
+    pub(crate) fn decide<F: Frame>(
+        &self,
+        direction: Direction,
+        frame: &mut F,
+        headers: &Headers,
+        key: FlowKey,
+        hash: u64,
+        now: Moment,
+    ) -> Result<Passed, DropReason> {
+        let policy = self.policy();
+        let packet = Packet { direction, headers, key, hash, now };
+        for _ in 0..ROUNDS {
+            let flow = self.flows.with(&key, direction, hash, |slot| slot.flow.clone());
+            let passed = match flow {
+                Some(flow) => self.follow(&policy, &packet, frame, &flow)?,
+                None => self.open(&policy, &packet, frame)?,
+            };
+            if let Some(passed) = passed {
+                return Ok(passed);
+            }
+        }
+        Err(DropReason::FlowConflict)
+    }
+
+    /// A packet of a connection. `None`: the connection ended, and the packet may open another.
+    fn follow<F: Frame>(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        frame: &mut F,
+        flow: &Arc<Flow<H>>,
+    ) -> Result<Option<Passed>, DropReason> {
+        let Packet { direction, headers, now, .. } = *packet;
+        if let Judgement::Cut = self.judge(policy, flow) {
+            self.end(flow, FlowEnd::Cut);
+            return Ok(None);
+        }
+        let transform = match self.stored_transform(policy, packet, flow) {
+            Some(transform) => transform,
+            None => {
+                let bytes = inner_bytes(frame, headers);
+                let connection = Some(flow.connection());
+                let facts = Facts::of(headers);
+                let mut walk =
+                    Walk::new(&policy.rules, direction, facts, flow.hash, connection, Some(bytes));
+                walk.origin(headers.mark);
+                if let walk::Passed::Reply(bytes) = walk.run()? {
+                    return Ok(Some(Passed::Reply(bytes)));
+                }
+                Transform::compile(&walk.edit, &packet.key)
+            }
+        };
+        if let Some(segment) = headers.segment.as_ref().filter(|s| !flow.is_plain(Some(s))) {
+            match flow.step(direction, segment) {
+                Some(Outcome::NewConnection) => {
+                    self.end(flow, FlowEnd::Replaced);
+                    return Ok(None);
+                }
+                Some(Outcome::Changed | Outcome::Closed) => {
+                    self.flows.reschedule(flow, &policy.rules.idle, now);
+                }
+                Some(Outcome::Same | Outcome::Unexpected) | None => {}
+            }
+        }
+        let len = frame.len() - usize::from(headers.ether);
+        let rewrite = transform.apply(frame, headers)?;
+        let stored = Stored {
+            generation: policy.generation,
+            macs: headers.macs,
+            mark: headers.mark,
+            transform,
+        };
+        self.flows.with_side(flow, direction, |slot| {
+            slot.stored = Some(stored);
+            slot.touch(now, len);
+        });
+        Ok(Some(Passed::Decided(rewrite)))
+    }
+
+    /// The transform that the packet's slot has, if it holds: only its TCP flags brought the
+    /// packet here.
+    fn stored_transform(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        flow: &Arc<Flow<H>>,
+    ) -> Option<Transform> {
+        if self.caching == Caching::Never {
+            return None;
+        }
+        let stored = self.flows.with_side(flow, packet.direction, |slot| slot.stored)??;
+        stored.holds(policy.generation, packet.headers).then_some(stored.transform)
+    }
+
+    /// Asks whether a connection is still right under `policy`: walks its opening packet again.
+    fn judge(&self, policy: &Policy, flow: &Flow<H>) -> Judgement {
+        if flow.judged() >= policy.generation {
+            return Judgement::Keep;
+        }
+        let direction = flow.opening.direction;
+        let connection = Some(flow.connection());
+        let mut walk =
+            Walk::new(&policy.rules, direction, flow.opening_facts(), flow.hash, connection, None);
+        walk.origin(flow.opening.mark);
+        let stands = walk.run().is_ok()
+            && walk.binding == flow.binding
+            && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
+        if stands {
+            flow.set_judged(policy.generation);
+            Judgement::Keep
+        } else {
+            Judgement::Cut
+        }
+    }
+
+    /// A packet that opens a connection. `None`: another CPU was faster.
+    fn open<F: Frame>(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        frame: &mut F,
+    ) -> Result<Option<Passed>, DropReason> {
+        let Packet { direction, headers, key, now, .. } = *packet;
+        let choice = self.chooser.hash(&key);
+        let bytes = inner_bytes(frame, headers);
+        let mut walk =
+            Walk::new(&policy.rules, direction, Facts::of(headers), choice, None, Some(bytes));
+        walk.origin(headers.mark);
+        if let walk::Passed::Reply(bytes) = walk.run()? {
+            return Ok(Some(Passed::Reply(bytes)));
+        }
+        let tracker = match &headers.segment {
+            Some(segment) => {
+                Some(Tracker::open(direction, segment).map_err(|_| DropReason::TcpFlags)?)
+            }
+            None => None,
+        };
+        let far_key = walk.key().ok_or(DropReason::GatewayDeny)?;
+        let transform = Transform::compile(&walk.edit, &key);
+        let flow = Arc::new(Flow::new(NewFlow {
+            opening: Opening { direction, macs: headers.macs, mark: headers.mark },
+            key,
+            far_key,
+            binding: walk.binding,
+            lease: walk.lease.take(),
+            allowed_by: walk.allowed_by,
+            hash: choice,
+            tracker,
+            generation: policy.generation,
+        }));
+        drop(walk);
+        if !self.enter(policy, packet, &flow, transform)? {
+            return Ok(None);
+        }
+        let len = frame.len() - usize::from(headers.ether);
+        let rewrite = transform.apply(frame, headers)?;
+        self.flows.with_side(&flow, direction, |slot| slot.touch(now, len));
+        Ok(Some(Passed::Decided(rewrite)))
+    }
+
+    /// Enters a flow. False: the packet's own connection is there already.
+    fn enter(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        flow: &Arc<Flow<H>>,
+        transform: Transform,
+    ) -> Result<bool, DropReason> {
+        let stored = Stored {
+            generation: policy.generation,
+            macs: packet.headers.macs,
+            mark: packet.headers.mark,
+            transform,
+        };
+        let insert = || self.flows.insert(flow, Some(stored), &policy.rules.idle, packet.now);
+        let inserted = match insert() {
+            Err(InsertError::Full) => {
+                let evicted = self.flows.evict(packet.hash, packet.now);
+                let evicted = evicted.ok_or(DropReason::FlowTableFull)?;
+                self.ended(&evicted, FlowEnd::Evicted);
+                insert()
+            }
+            inserted => inserted,
+        };
+        match inserted {
+            Ok(()) => {
+                self.counters.opened();
+                self.observer.observe(&Event::opened(self.id, packet.direction, &packet.key));
+                Ok(true)
+            }
+            Err(InsertError::Full) => Err(DropReason::FlowTableFull),
+            Err(InsertError::Exists(other)) if *other.key(packet.direction) == packet.key => {
+                Ok(false)
+            }
+            // Its other end is the end of another connection.
+            Err(InsertError::Exists(_)) => Err(DropReason::FlowConflict),
+        }
+    }
+}
+
+fn inner_bytes<'a>(frame: &'a impl Frame, headers: &Headers) -> Bytes<'a> {
+    Bytes {
+        frame: frame.head().get(usize::from(headers.ether)..).unwrap_or_default(),
+        partial: matches!(frame.offload().checksum, ChecksumState::Partial { .. }),
+    }
+}

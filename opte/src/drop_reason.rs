@@ -1,0 +1,119 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Why a packet ended here. Every drop has one of these names, and every name a counter.
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal),* $(,)?) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant),* }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name that counters, traces and dumps use.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// One sentence for an operator.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+)),* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// A header, or data that a length promises, lies beyond the end of the frame.
+    Truncated = "truncated",
+    /// Neither ARP, IPv4 nor IPv6 (a VLAN tag, for instance).
+    EtherType = "ethertype",
+    /// The IP version does not fit the EtherType.
+    IpVersion = "ip_version",
+    /// An IP header contradicts itself on its length.
+    IpLength = "ip_length",
+    /// A later or unfinished IP fragment.
+    Fragment = "fragment",
+    /// IPv6 extension headers are too many, too long or out of place.
+    ExtensionHeaders = "extension_headers",
+    /// A protocol that is not carried.
+    Protocol = "protocol",
+    /// A TCP or UDP header contradicts the packet on its length.
+    TransportLength = "transport_length",
+    /// TCP flags that no connection has (neither SYN, ACK nor RST).
+    TcpFlags = "tcp_flags",
+    /// From the underlay, but no Geneve packet over IPv6 and UDP.
+    NotGeneve = "not_geneve",
+    /// Geneve of another version, or of a payload other than Ethernet.
+    GeneveHeader = "geneve_header",
+    /// Geneve options that contradict the header on their length.
+    GeneveOptions = "geneve_options",
+    /// A critical Geneve option that is not understood (RFC 8926, section 3.5).
+    GeneveCritical = "geneve_critical",
+    /// No port of this host has that VNI and MAC address.
+    NoPort = "no_port",
+    /// The port does not take packets now.
+    PortState = "port_state",
+    /// The source address or MAC is not the guest's.
+    Spoofed = "spoofed",
+    /// The destination address or MAC is not the guest's.
+    NotForGuest = "not_for_guest",
+    /// A control message that must not cross the gateway, or that it does not answer.
+    GatewayDeny = "gateway_deny",
+    /// A firewall rule says deny.
+    FirewallRule = "firewall_rule",
+    /// No firewall rule lets the packet open a connection.
+    FirewallDefault = "firewall_default",
+    /// No route to the destination.
+    NoRoute = "no_route",
+    /// The route to the destination says drop.
+    RouteDrop = "route_drop",
+    /// The gateway of the route has no external address for this port.
+    NoExternalAddress = "no_external_address",
+    /// Source NAT does not translate this message or protocol.
+    NatProtocol = "nat_protocol",
+    /// All ports of the external address are on loan.
+    NatExhausted = "nat_exhausted",
+    /// No guest of the VPC has the destination address.
+    NoMapping = "no_mapping",
+    /// No boundary serves the destination.
+    NoBoundary = "no_boundary",
+    /// A translated packet must not go to a guest of the VPC.
+    TranslatedInside = "translated_inside",
+    /// An untranslated packet must not leave the VPC.
+    UntranslatedOutside = "untranslated_outside",
+    /// Multicast is not carried by this port.
+    Multicast = "multicast",
+    /// Another connection has the same addresses and ports at one of its ends.
+    FlowConflict = "flow_conflict",
+    /// The flow table is full, and nothing in it may be given up.
+    FlowTableFull = "flow_table_full",
+    /// The rewrite does not fit the packet.
+    Rewrite = "rewrite",
+}
+
+impl DropReason {
+    /// Index of the reason's counter in [`DropReason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_in_order() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            let same = DropReason::ALL.iter().filter(|other| other.name() == reason.name());
+            assert_eq!(same.count(), 1, "{}", reason.name());
+        }
+    }
+}

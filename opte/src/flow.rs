@@ -1,0 +1,171 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A connection: one object that both of its directions share.
+
+use crate::flow_key::FlowKey;
+use crate::geneve::Mark;
+use crate::headers::{Headers, MacPair};
+use crate::host::{Host, Lock};
+use crate::nat::{Lease, NatBinding};
+use crate::policy::{Generation, IdleLimits};
+use crate::rule::{Facts, RuleId};
+use crate::tcp::{Outcome, Segment, TcpState, Tracker, idle_limit, is_plain};
+use crate::walk::Connection;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use opte_api::Direction;
+
+/// What is known of the packet that opened a connection: enough to judge the connection anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its MAC addresses as they came.
+    pub macs: MacPair,
+    /// Its origin.
+    pub mark: Mark,
+}
+
+/// A TCP connection's state: the tracker behind its lock, and its state for those who only look.
+struct TcpPart<H: Host> {
+    tracker: H::Lock<Tracker>,
+    state: AtomicU8,
+}
+
+/// A connection.
+///
+/// Its two keys are those that packets have as they come: from the guest ([`Direction::Out`])
+/// and from the network ([`Direction::In`]). Whatever must hold for the whole connection hangs
+/// here; what belongs to one direction stands in that direction's slot of the flow table.
+pub struct Flow<H: Host> {
+    /// The packet that opened it.
+    pub opening: Opening,
+    /// How it is translated.
+    pub binding: Option<NatBinding>,
+    /// The rule that let it be, unless a default did.
+    pub allowed_by: Option<RuleId>,
+    /// Uniform, keyed, constant: for choices among equals.
+    pub hash: u64,
+    keys: [FlowKey; 2],
+    judged: AtomicU64,
+    tcp: Option<TcpPart<H>>,
+    _lease: Option<Lease>,
+}
+
+/// What a decided walk makes a flow of.
+pub struct NewFlow {
+    /// The packet that opens it.
+    pub opening: Opening,
+    /// The key of that packet as it came.
+    pub key: FlowKey,
+    /// The key of that packet as it leaves.
+    pub far_key: FlowKey,
+    /// How it is translated.
+    pub binding: Option<NatBinding>,
+    /// The external port on loan.
+    pub lease: Option<Lease>,
+    /// The rule that let it be.
+    pub allowed_by: Option<RuleId>,
+    /// For choices among equals.
+    pub hash: u64,
+    /// Tracker of a TCP connection.
+    pub tracker: Option<Tracker>,
+    /// The policy that decided.
+    pub generation: Generation,
+}
+
+impl<H: Host> Flow<H> {
+    /// Makes the object.
+    pub fn new(new: NewFlow) -> Self {
+        let back = new.far_key.mirror();
+        Self {
+            opening: new.opening,
+            binding: new.binding,
+            allowed_by: new.allowed_by,
+            hash: new.hash,
+            keys: match new.opening.direction {
+                Direction::Out => [new.key, back],
+                Direction::In => [back, new.key],
+            },
+            judged: AtomicU64::new(new.generation.0),
+            tcp: new.tracker.map(|tracker| TcpPart {
+                state: AtomicU8::new(tracker.state() as u8),
+                tracker: H::Lock::new(tracker),
+            }),
+            _lease: new.lease,
+        }
+    }
+
+    /// The key of packets that go `direction`, as they come.
+    pub const fn key(&self, direction: Direction) -> &FlowKey {
+        let [out, inbound] = &self.keys;
+        match direction {
+            Direction::Out => out,
+            Direction::In => inbound,
+        }
+    }
+
+    /// The key of the packet that opened it.
+    pub const fn opening_key(&self) -> &FlowKey {
+        self.key(self.opening.direction)
+    }
+
+    /// What a walk needs to know.
+    pub const fn connection(&self) -> Connection {
+        Connection { opened: self.opening.direction, binding: self.binding }
+    }
+
+    /// The opening packet, to walk again.
+    pub const fn opening_facts(&self) -> Facts {
+        Facts { key: Some(*self.opening_key()), macs: self.opening.macs }
+    }
+
+    /// `headers` say of their packet what the opening packet's said.
+    pub fn is_like_opening(&self, direction: Direction, headers: &Headers) -> bool {
+        direction == self.opening.direction
+            && headers.macs == self.opening.macs
+            && headers.mark == self.opening.mark
+    }
+
+    /// The newest policy under which the connection was judged.
+    pub fn judged(&self) -> Generation {
+        Generation(self.judged.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the connection stands under policy `generation`.
+    pub fn set_judged(&self, generation: Generation) {
+        self.judged.fetch_max(generation.0, Ordering::Relaxed);
+    }
+
+    /// State of the TCP connection.
+    pub fn tcp_state(&self) -> Option<TcpState> {
+        let part = self.tcp.as_ref()?;
+        TcpState::ALL.get(usize::from(part.state.load(Ordering::Relaxed))).copied()
+    }
+
+    /// The segment changes nothing about the connection's state.
+    #[inline]
+    pub fn is_plain(&self, segment: Option<&Segment>) -> bool {
+        match (segment, self.tcp_state()) {
+            (Some(segment), Some(state)) => is_plain(segment.flags, state),
+            _ => true,
+        }
+    }
+
+    /// Steps the TCP connection; `None` if it is no TCP flow.
+    pub fn step(&self, direction: Direction, segment: &Segment) -> Option<Outcome> {
+        let part = self.tcp.as_ref()?;
+        Some(part.tracker.with(|tracker| {
+            let step = tracker.step(direction, segment);
+            *tracker = step.next;
+            part.state.store(tracker.state() as u8, Ordering::Relaxed);
+            step.outcome
+        }))
+    }
+
+    /// How long the flow lives without packets, in milliseconds.
+    pub fn idle_limit(&self, limits: &IdleLimits) -> u64 {
+        self.tcp_state().map_or(limits.other, |state| idle_limit(state, &limits.tcp))
+    }
+}

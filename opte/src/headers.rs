@@ -1,0 +1,285 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Parsing of inner frames, once, into [`Headers`].
+//!
+//! Guarantees: every offset in [`Headers`] lies within the frame's head, and every length that a
+//! header promises is there. Checksums are not verified: what a guest sends wrong stays wrong by
+//! the same difference.
+
+use crate::drop_reason::DropReason;
+use crate::flow_key::FlowKey;
+use crate::geneve::Mark;
+use crate::tcp::{Segment, SeqNumber, TcpFlags};
+use crate::wire::{
+    ETHER_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether, Extension, IPV4_LEN, IPV6_LEN,
+    Icmp, Ipv4, Ipv6, Tcp, Udp, view,
+};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use opte_api::{MacAddr, Protocol};
+
+/// Most extension headers of one IPv6 packet.
+pub const MAX_EXTENSION_HEADERS: usize = 8;
+
+const IGMP: u8 = 2;
+const NO_NEXT_HEADER: u8 = 59;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+
+/// Destination and source address of the inner Ethernet header.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MacPair {
+    /// Destination.
+    pub dst: MacAddr,
+    /// Source.
+    pub src: MacAddr,
+}
+
+/// What lies behind the inner Ethernet header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Payload {
+    /// ARP: no flow, no offsets.
+    Arp,
+    /// An IP packet that belongs to the flow of this key.
+    Ip(FlowKey),
+}
+
+/// All that is known of a frame after one look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    /// Where the inner Ethernet header begins.
+    pub ether: u16,
+    /// Where the IP header begins.
+    pub ip: u16,
+    /// Where the transport header begins.
+    pub transport: u16,
+    /// Inner MAC addresses.
+    pub macs: MacPair,
+    /// The flow, or ARP.
+    pub payload: Payload,
+    /// The TCP header, of TCP packets.
+    pub segment: Option<Segment>,
+    /// What the outer headers said of the frame's origin.
+    pub mark: Mark,
+}
+
+impl Headers {
+    /// Parses the Ethernet frame that begins at `ether` in `head`; `len` is the length of the
+    /// whole frame, of which `head` is the front.
+    #[inline]
+    pub fn parse(head: &[u8], len: usize, ether: usize, mark: Mark) -> Result<Self, DropReason> {
+        let header: &Ether = view(head, ether)?;
+        let macs = MacPair { dst: MacAddr(header.dst), src: MacAddr(header.src) };
+        let ip = ether + ETHER_LEN;
+        let packet = match header.ether_type.get() {
+            ETHERTYPE_IPV4 => parse_ipv4(head, len, ip)?,
+            ETHERTYPE_IPV6 => parse_ipv6(head, len, ip)?,
+            ETHERTYPE_ARP => {
+                let offset = offset(ip)?;
+                return Ok(Self {
+                    ether: self::offset(ether)?,
+                    ip: offset,
+                    transport: offset,
+                    macs,
+                    payload: Payload::Arp,
+                    segment: None,
+                    mark,
+                });
+            }
+            _ => return Err(DropReason::EtherType),
+        };
+        let (ports, segment) = packet.transport(head)?;
+        Ok(Self {
+            ether: offset(ether)?,
+            ip: offset(ip)?,
+            transport: offset(packet.at)?,
+            macs,
+            payload: Payload::Ip(FlowKey::new(
+                packet.src,
+                packet.dst,
+                Protocol(packet.protocol),
+                ports,
+            )),
+            segment,
+            mark,
+        })
+    }
+
+    /// The key, if the frame belongs to a flow.
+    pub const fn key(&self) -> Option<&FlowKey> {
+        match &self.payload {
+            Payload::Ip(key) => Some(key),
+            Payload::Arp => None,
+        }
+    }
+}
+
+fn offset(at: usize) -> Result<u16, DropReason> {
+    u16::try_from(at).map_err(|_| DropReason::Truncated)
+}
+
+/// An IP packet whose transport header begins at `at` and whose data ends at `end`.
+struct Packet {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    at: usize,
+    end: usize,
+}
+
+#[inline]
+fn parse_ipv4(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> {
+    let header: &Ipv4 = view(head, at)?;
+    if header.version_ihl >> 4 != 4 {
+        return Err(DropReason::IpVersion);
+    }
+    let header_len = usize::from(header.version_ihl & 0xf) * 4;
+    let total_len = usize::from(header.total_len.get());
+    if header_len < IPV4_LEN || total_len < header_len {
+        return Err(DropReason::IpLength);
+    }
+    if at + total_len > len {
+        return Err(DropReason::Truncated);
+    }
+    // More fragments, or not the first (RFC 791, section 3.1).
+    if header.fragment.get() & 0x3fff != 0 {
+        return Err(DropReason::Fragment);
+    }
+    Ok(Packet {
+        src: Ipv4Addr::from(header.src).into(),
+        dst: Ipv4Addr::from(header.dst).into(),
+        protocol: header.protocol,
+        at: at + header_len,
+        end: at + total_len,
+    })
+}
+
+#[inline]
+fn parse_ipv6(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> {
+    let header: &Ipv6 = view(head, at)?;
+    if header.first.get() >> 28 != 6 {
+        return Err(DropReason::IpVersion);
+    }
+    let end = at + IPV6_LEN + usize::from(header.payload_len.get());
+    if end > len {
+        return Err(DropReason::Truncated);
+    }
+    let (protocol, transport) = skip_extensions(head, header.next, at + IPV6_LEN, end)?;
+    Ok(Packet {
+        src: Ipv6Addr::from(header.src).into(),
+        dst: Ipv6Addr::from(header.dst).into(),
+        protocol,
+        at: transport,
+        end,
+    })
+}
+
+/// Walks the extension headers (RFC 8200, section 4) from `at` on. Answers the transport
+/// protocol and where its header begins.
+#[inline]
+pub(crate) fn skip_extensions(
+    head: &[u8],
+    mut next: u8,
+    mut at: usize,
+    end: usize,
+) -> Result<(u8, usize), DropReason> {
+    for index in 0..=MAX_EXTENSION_HEADERS {
+        let allowed = match next {
+            // Only right behind the IPv6 header (section 4.1).
+            HOP_BY_HOP => index == 0,
+            ROUTING | DESTINATION | FRAGMENT => true,
+            _ => return Ok((next, at)),
+        };
+        if !allowed || index == MAX_EXTENSION_HEADERS {
+            return Err(DropReason::ExtensionHeaders);
+        }
+        let extension: &Extension = view(head, at)?;
+        let len = if next == FRAGMENT {
+            // An atomic fragment (RFC 6946) is whole; all others are pieces.
+            if extension.fragment.get() & 0xfff9 != 0 {
+                return Err(DropReason::Fragment);
+            }
+            size_of::<Extension>()
+        } else {
+            (usize::from(extension.len) + 1) * 8
+        };
+        next = extension.next;
+        at += len;
+        if at > end {
+            return Err(DropReason::ExtensionHeaders);
+        }
+    }
+    Err(DropReason::ExtensionHeaders)
+}
+
+impl Packet {
+    /// Ports as they stand in a key, and the TCP header.
+    #[inline]
+    fn transport(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+        match (Protocol(self.protocol), self.src.is_ipv4()) {
+            (Protocol::TCP, _) => self.tcp(head),
+            (Protocol::UDP, _) => self.udp(head),
+            (Protocol::ICMP, true) | (Protocol::ICMPV6, false) => self.icmp(head),
+            (Protocol::ICMP | Protocol::ICMPV6 | Protocol(IGMP | NO_NEXT_HEADER), _) => {
+                Err(DropReason::Protocol)
+            }
+            _ => Ok(([0, 0], None)),
+        }
+    }
+
+    fn header<'a, T>(&self, head: &'a [u8]) -> Result<&'a T, DropReason>
+    where
+        T: zerocopy::FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
+    {
+        if self.at + size_of::<T>() > self.end {
+            return Err(DropReason::Truncated);
+        }
+        view(head, self.at)
+    }
+
+    #[inline]
+    fn tcp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+        let header: &Tcp = self.header(head)?;
+        let header_len = usize::from(header.offset >> 4) * 4;
+        if header_len < size_of::<Tcp>() || self.at + header_len > self.end {
+            return Err(DropReason::TransportLength);
+        }
+        let flags = TcpFlags(header.flags);
+        if !(flags.is_syn() || flags.is_ack() || flags.is_rst()) {
+            return Err(DropReason::TcpFlags);
+        }
+        let segment = Segment {
+            flags,
+            seq: SeqNumber(header.seq.get()),
+            ack: SeqNumber(header.ack.get()),
+            // An IP packet is at most 64 KiB long.
+            payload_len: (self.end - self.at - header_len) as u32,
+            window: header.window.get(),
+        };
+        Ok(([header.src_port.get(), header.dst_port.get()], Some(segment)))
+    }
+
+    #[inline]
+    fn udp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+        let header: &Udp = self.header(head)?;
+        let len = usize::from(header.len.get());
+        if len < size_of::<Udp>() || self.at + len > self.end {
+            return Err(DropReason::TransportLength);
+        }
+        Ok(([header.src_port.get(), header.dst_port.get()], None))
+    }
+
+    #[inline]
+    fn icmp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+        let header: &Icmp = self.header(head)?;
+        let kind = u16::from_be_bytes([header.kind, header.code]);
+        let echo = match self.src {
+            IpAddr::V4(_) => kind == 0x0800 || kind == 0,
+            IpAddr::V6(_) => kind == 0x8000 || kind == 0x8100,
+        };
+        Ok(([kind, if echo { header.id.get() } else { 0 }], None))
+    }
+}

@@ -1,0 +1,69 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! All that decides for a port, as one immutable snapshot with one number.
+
+use crate::layer::Layer;
+use crate::tcp::Timeouts;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+
+/// Number of a policy. Each change of a port's policy takes the next; none is used twice.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// Before any policy: nothing was decided yet.
+    pub const NONE: Self = Self(0);
+
+    /// The next number.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How long flows live without packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdleLimits {
+    /// TCP, by state.
+    pub tcp: Timeouts,
+    /// Everything else, in milliseconds.
+    pub other: u64,
+}
+
+impl Default for IdleLimits {
+    fn default() -> Self {
+        Self { tcp: Timeouts::default(), other: 60_000 }
+    }
+}
+
+/// The snapshot. Layers that a change does not touch are shared with the policy before.
+#[derive(Clone)]
+pub struct Policy {
+    /// Its number.
+    pub generation: Generation,
+    /// What decides.
+    pub rules: PolicyRules,
+}
+
+/// A policy without its number.
+#[derive(Clone)]
+pub struct PolicyRules {
+    /// In the order in which outbound packets pass them.
+    pub layers: Vec<Arc<Layer>>,
+    /// Tables that all ports of a host share. The engine does not look into them; actions do, by
+    /// [`crate::walk::Walk::host_tables`].
+    pub host_tables: Arc<dyn Any + Send + Sync>,
+    /// How long flows live without packets.
+    pub idle: IdleLimits,
+}

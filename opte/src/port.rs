@@ -1,0 +1,258 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A port: packets in, verdicts out.
+//!
+//! [`Port::process`] is the whole data path. A packet whose flow has a stored transform that
+//! still holds runs it under the lock of one shard and nothing else: no other lock, no
+//! allocation, no reference counted. Every other packet takes the slow path (see `decide`).
+//! Both end in one place, where the packet is accounted for.
+
+use crate::counters::{Counters, Tally};
+use crate::drop_reason::DropReason;
+use crate::event::{Event, FlowEnd};
+use crate::flow::Flow;
+use crate::flow_key::KeyHasher;
+use crate::flow_table::FlowTable;
+use crate::frame::{Frame, Rewrite};
+use crate::headers::Headers;
+use crate::host::{Host, Lock, Moment, Observer};
+use crate::policy::{Generation, Policy, PolicyRules};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use opte_api::Direction;
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It goes on, its inner headers rewritten in place, and the rest as told.
+    Forward(Rewrite),
+    /// It is answered: these bytes are an inner frame to its sender.
+    Reply(Vec<u8>),
+    /// It ends here.
+    Drop(DropReason),
+}
+
+/// Whether packets may run stored transforms.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Caching {
+    /// Yes.
+    #[default]
+    Stored,
+    /// No: each packet is decided anew, with the same connections and leases. By this a test
+    /// shows that stored transforms change nothing but speed.
+    Never,
+}
+
+/// What a port is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct PortOptions {
+    /// Its number, for events.
+    pub id: u32,
+    /// Most flows.
+    pub flow_limit: u32,
+    /// Secret of hashes and choices. Hosts take it from their random source.
+    pub seed: u64,
+    /// Whether packets may run stored transforms.
+    pub caching: Caching,
+}
+
+/// A port.
+pub struct Port<H: Host> {
+    pub(crate) id: u32,
+    pub(crate) flows: FlowTable<H>,
+    pub(crate) counters: Counters,
+    pub(crate) observer: Arc<H::Observer>,
+    pub(crate) chooser: KeyHasher,
+    pub(crate) caching: Caching,
+    policy: H::Lock<Arc<Policy>>,
+    generation: AtomicU64,
+    running: AtomicBool,
+}
+
+/// How a packet went, before it is accounted for.
+pub(crate) enum Passed {
+    /// Ran a stored transform.
+    Hit(Rewrite),
+    /// Was decided anew.
+    Decided(Rewrite),
+    /// Was answered.
+    Reply(Vec<u8>),
+}
+
+/// What the look-up on the fast path found.
+enum Found {
+    Done(Result<Rewrite, DropReason>),
+    Stale,
+}
+
+impl<H: Host> Port<H> {
+    /// A port that takes packets at once.
+    pub fn new(options: PortOptions, rules: PolicyRules, observer: Arc<H::Observer>) -> Self {
+        let generation = Generation::NONE.next();
+        Self {
+            id: options.id,
+            flows: FlowTable::new(options.flow_limit, options.seed),
+            counters: Counters::default(),
+            observer,
+            // Another secret than the table's: what a guest can observe of choices must not tell
+            // anything about buckets.
+            chooser: KeyHasher::new(options.seed.rotate_left(32) ^ 0x6f70_7465),
+            caching: options.caching,
+            policy: H::Lock::new(Arc::new(Policy { generation, rules })),
+            generation: AtomicU64::new(generation.0),
+            running: AtomicBool::new(true),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.with(|policy| policy.clone())
+    }
+
+    /// Number of the policy in force.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Puts a policy in force: packets from now on see all of it. Flows are judged by it with
+    /// their next packet.
+    pub fn publish(&self, rules: PolicyRules) -> Generation {
+        let generation = self.policy.with(|policy| {
+            let generation = policy.generation.next();
+            *policy = Arc::new(Policy { generation, rules });
+            self.generation.store(generation.0, Ordering::Release);
+            generation
+        });
+        self.observer.observe(&Event::published(self.id, generation));
+        generation
+    }
+
+    /// Lets the port take packets, or not.
+    pub fn set_running(&self, running: bool) {
+        self.running.store(running, Ordering::Relaxed);
+    }
+
+    /// The port takes packets.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// The flows.
+    pub const fn flows(&self) -> &FlowTable<H> {
+        &self.flows
+    }
+
+    /// The counters.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Decides about one packet and rewrites its inner headers. `headers` are the result of
+    /// parsing it, or why that failed. What happened is added to `tally`, which the caller adds
+    /// to the port's counters once for a batch.
+    #[inline]
+    pub fn process<F: Frame>(
+        &self,
+        direction: Direction,
+        frame: &mut F,
+        headers: Result<&Headers, DropReason>,
+        now: Moment,
+        tally: &mut Tally,
+    ) -> Verdict {
+        let passed = match headers {
+            Ok(headers) if self.is_running() => self.pass(direction, frame, headers, now),
+            Ok(_) => Err(DropReason::PortState),
+            Err(reason) => Err(reason),
+        };
+        let side = tally.side(direction);
+        match passed {
+            Ok(Passed::Reply(bytes)) => {
+                side.replies += 1;
+                Verdict::Reply(bytes)
+            }
+            Ok(Passed::Hit(rewrite)) => {
+                side.hits += 1;
+                side.packets += 1;
+                side.bytes += inner_len(frame, headers) as u64;
+                Verdict::Forward(rewrite)
+            }
+            Ok(Passed::Decided(rewrite)) => {
+                side.misses += 1;
+                side.packets += 1;
+                side.bytes += inner_len(frame, headers) as u64;
+                Verdict::Forward(rewrite)
+            }
+            Err(reason) => {
+                self.counters.dropped(direction, reason);
+                let key = headers.ok().and_then(Headers::key);
+                self.observer.observe(&Event::dropped(self.id, direction, reason, key));
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    #[inline]
+    fn pass<F: Frame>(
+        &self,
+        direction: Direction,
+        frame: &mut F,
+        headers: &Headers,
+        now: Moment,
+    ) -> Result<Passed, DropReason> {
+        let Some(key) = headers.key() else {
+            return self.decide_without_flow(direction, frame, headers);
+        };
+        let hash = self.flows.hash(key, direction);
+        if self.caching == Caching::Stored {
+            let generation = self.generation();
+            let found = self.flows.with(key, direction, hash, |slot| match &slot.stored {
+                Some(stored)
+                    if stored.holds(generation, headers)
+                        && slot.flow.is_plain(headers.segment.as_ref()) =>
+                {
+                    let len = frame.len() - usize::from(headers.ether);
+                    let rewrite = stored.transform.apply(frame, headers);
+                    slot.touch(now, len);
+                    Found::Done(rewrite)
+                }
+                _ => Found::Stale,
+            });
+            if let Some(Found::Done(rewrite)) = found {
+                return rewrite.map(Passed::Hit);
+            }
+        }
+        self.decide(direction, frame, headers, *key, hash, now)
+    }
+
+    /// Removes flows that were idle for too long.
+    pub fn expire(&self, now: Moment) {
+        let idle = self.policy().rules.idle;
+        self.flows.expire(&idle, now, |flow| self.ended(flow, FlowEnd::Expired));
+    }
+
+    /// Removes all flows.
+    pub fn clear_flows(&self) {
+        for flow in self.flows.flows() {
+            self.end(&flow, FlowEnd::Cleared);
+        }
+    }
+
+    /// Takes a flow out of the table, and accounts for it if it was still there.
+    pub(crate) fn end(&self, flow: &Arc<Flow<H>>, end: FlowEnd) {
+        if self.flows.remove(flow) {
+            self.ended(flow, end);
+        }
+    }
+
+    pub(crate) fn ended(&self, flow: &Flow<H>, end: FlowEnd) {
+        self.counters.ended(end);
+        self.observer.observe(&Event::ended(self.id, end, flow.opening_key()));
+    }
+}
+
+fn inner_len(frame: &impl Frame, headers: Result<&Headers, DropReason>) -> usize {
+    frame.len().saturating_sub(headers.map_or(0, |headers| headers.ether.into()))
+}

@@ -1,0 +1,220 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! One walk of one packet through the layers of a policy: the decision, without any effect.
+//!
+//! The same walk opens connections, finds the transform of packets that belong to one, and
+//! judges whether an older decision still stands. What differs is only whether there is a
+//! connection already, and which way the walk goes relative to the way it was opened:
+//!
+//! * no connection, or the way it was opened: every layer runs its rules;
+//! * against that way: a layer says by [`Return`] whether it runs its rules all the same, lets
+//!   the packet pass because the connection was let, or undoes its translation.
+
+use crate::drop_reason::DropReason;
+use crate::edit::HeaderEdit;
+use crate::flow_key::FlowKey;
+use crate::geneve::Mark;
+use crate::layer::{DefaultAction, Layer, Return};
+use crate::meta::Meta;
+use crate::nat::{Lease, NatBinding};
+use crate::policy::PolicyRules;
+use crate::rule::{Action, Answer, Facts, Respond, Rule, RuleId};
+use alloc::vec::Vec;
+use opte_api::Direction;
+
+/// What a walk needs to know of the connection that the packet belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Which way it was opened.
+    pub opened: Direction,
+    /// How it is translated.
+    pub binding: Option<NatBinding>,
+}
+
+/// The inner frame, for rules that answer packets.
+#[derive(Clone, Copy)]
+pub struct Bytes<'a> {
+    /// The inner frame.
+    pub frame: &'a [u8],
+    /// Its transport checksum is not complete yet.
+    pub partial: bool,
+}
+
+/// A walk under way.
+pub struct Walk<'a> {
+    /// Which way the packet goes.
+    pub direction: Direction,
+    /// The packet as the layers so far have left it.
+    pub facts: Facts,
+    /// What layers tell later layers.
+    pub meta: Meta,
+    /// All edits so far.
+    pub edit: HeaderEdit,
+    /// The connection, unless this packet would open one.
+    pub connection: Option<Connection>,
+    /// Uniform, keyed, constant for a connection: for choices among equals.
+    pub hash: u64,
+    /// How the connection is to be translated.
+    pub binding: Option<NatBinding>,
+    /// The external port on loan for it, if the walk took one.
+    pub lease: Option<Lease>,
+    /// The rule that let the connection be.
+    pub allowed_by: Option<RuleId>,
+    /// What the outer headers said of the packet's origin.
+    pub mark: Mark,
+    bytes: Option<Bytes<'a>>,
+    rules: &'a PolicyRules,
+}
+
+/// How a walk ended without a drop.
+pub enum Passed {
+    /// The packet goes on, edited.
+    Forward,
+    /// It is answered with this frame.
+    Reply(Vec<u8>),
+}
+
+impl<'a> Walk<'a> {
+    /// A walk that has not begun.
+    pub fn new(
+        rules: &'a PolicyRules,
+        direction: Direction,
+        facts: Facts,
+        hash: u64,
+        connection: Option<Connection>,
+        bytes: Option<Bytes<'a>>,
+    ) -> Self {
+        Self {
+            direction,
+            facts,
+            meta: Meta::default(),
+            edit: HeaderEdit::NONE,
+            connection,
+            hash,
+            binding: connection.and_then(|connection| connection.binding),
+            lease: None,
+            allowed_by: None,
+            mark: Mark::GUEST,
+            bytes,
+            rules,
+        }
+    }
+
+    /// Says where the packet came from.
+    pub const fn origin(&mut self, mark: Mark) {
+        self.mark = mark;
+    }
+
+    /// Adds an edit; later layers see the packet as it leaves it.
+    pub fn edit(&mut self, edit: HeaderEdit) {
+        self.edit = self.edit.then(edit);
+        self.facts.key = self.facts.key.map(|key| edit.key(key));
+        self.facts.macs = edit.macs(self.facts.macs);
+    }
+
+    /// The packet opens a connection, or goes the way that its connection was opened.
+    pub fn is_opening(&self) -> bool {
+        self.connection.is_none_or(|connection| connection.opened == self.direction)
+    }
+
+    /// Runs all layers in the order of the packet's direction.
+    pub fn run(&mut self) -> Result<Passed, DropReason> {
+        let rules = self.rules;
+        let count = rules.layers.len();
+        for at in 0..count {
+            let at = match self.direction {
+                Direction::Out => at,
+                Direction::In => count - 1 - at,
+            };
+            let Some(layer) = rules.layers.get(at) else { break };
+            if let Passed::Reply(frame) = self.step(layer)? {
+                return Ok(Passed::Reply(frame));
+            }
+        }
+        Ok(Passed::Forward)
+    }
+
+    fn step(&mut self, layer: &Layer) -> Result<Passed, DropReason> {
+        if !self.is_opening() {
+            match layer.on_return {
+                Return::Rules => {}
+                Return::Pass => return Ok(Passed::Forward),
+                Return::Translate => {
+                    self.translate();
+                    return Ok(Passed::Forward);
+                }
+            }
+        }
+        self.rules(layer)
+    }
+
+    /// Applies the connection's translation.
+    pub fn translate(&mut self) {
+        if let (Some(binding), Some(key)) = (self.binding, self.facts.key) {
+            self.edit(binding.edit(self.direction, &key));
+        }
+    }
+
+    fn rules(&mut self, layer: &Layer) -> Result<Passed, DropReason> {
+        let side = layer.side(self.direction);
+        let mut from = 0;
+        while let Some((at, rule)) = side.table.matching(&self.facts, &self.meta, from) {
+            match &rule.action {
+                Action::Allow => {}
+                Action::AllowStateful => self.allowed_by = Some(rule.id),
+                Action::Deny(reason) => {
+                    self.hit(rule);
+                    return Err(*reason);
+                }
+                Action::Act(act) => act.act(self)?,
+                Action::Respond(respond) => match self.respond(&**respond) {
+                    Answer::Reply(frame) => {
+                        self.hit(rule);
+                        return Ok(Passed::Reply(frame));
+                    }
+                    Answer::Drop(reason) => {
+                        self.hit(rule);
+                        return Err(reason);
+                    }
+                    Answer::Pass => {
+                        from = at + 1;
+                        continue;
+                    }
+                },
+            }
+            self.hit(rule);
+            return Ok(Passed::Forward);
+        }
+        if self.bytes.is_some() {
+            side.default_hit();
+        }
+        match side.default {
+            DefaultAction::Allow | DefaultAction::AllowStateful => Ok(Passed::Forward),
+            DefaultAction::Deny(reason) => Err(reason),
+        }
+    }
+
+    /// Counts packets, not judgements.
+    fn hit(&self, rule: &Rule) {
+        if self.bytes.is_some() {
+            rule.hit();
+        }
+    }
+
+    fn respond(&self, respond: &dyn Respond) -> Answer {
+        // Judging a connection has no bytes, and no connection is made of answered packets.
+        self.bytes.map_or(Answer::Pass, |bytes| respond.respond(bytes.frame, bytes.partial))
+    }
+
+    /// The tables that all ports of the host share, if they are of this type.
+    pub fn host_tables<T: 'static>(&self) -> Option<&'a T> {
+        self.rules.host_tables.downcast_ref()
+    }
+
+    /// The key that the packet has at the far end of the walk.
+    pub const fn key(&self) -> Option<FlowKey> {
+        self.facts.key
+    }
+}

@@ -1,0 +1,68 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What the driver asks of the host it runs on: devices to make, and ways for frames to leave.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+use opte::frame::Rewrite;
+use opte_api::{MacAddr, OpteError};
+use oxide_vpc_api::{BoundaryNat, PortName};
+
+/// Number of a port on this host; never used again while the host runs.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PortId(pub u32);
+
+/// Host side of control requests. Each call does all of its work or none.
+pub trait Platform {
+    /// Makes the network device of a port.
+    fn create_device(
+        &mut self,
+        port: PortId,
+        name: &PortName,
+        mac: MacAddr,
+        mtu: u16,
+    ) -> Result<(), OpteError>;
+
+    /// Removes it again.
+    fn delete_device(&mut self, port: PortId, name: &PortName) -> Result<(), OpteError>;
+
+    /// Opens the links of the underlay.
+    fn set_underlay(&mut self, links: &[String]) -> Result<(), OpteError>;
+
+    /// Closes them.
+    fn clear_underlay(&mut self) -> Result<(), OpteError>;
+
+    /// The NAT table of a boundary host has changed; only such a host has one.
+    fn boundary_changed(&mut self, _table: &[BoundaryNat]) -> Result<(), OpteError> {
+        Ok(())
+    }
+}
+
+/// Ways for frames to leave the driver.
+pub trait Egress<F> {
+    /// The frame leaves for another host; `rewrite.outer` is set.
+    fn to_underlay(&mut self, frame: F, rewrite: &Rewrite);
+
+    /// The frame goes to the guest of `port`, without its first `rewrite.strip` bytes.
+    fn to_guest(&mut self, port: PortId, frame: F, rewrite: &Rewrite);
+
+    /// An answer of the gateway goes to the guest of `port`.
+    fn reply(&mut self, port: PortId, bytes: Vec<u8>);
+}
+
+/// Where a frame from the underlay begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnderlayShape {
+    /// With its outer Ethernet header: a link, a kernel's receive hook.
+    Ethernet,
+    /// With its Geneve header: a UDP socket, which has checked and taken off the rest.
+    Geneve {
+        /// Outer source address.
+        src: Ipv6Addr,
+        /// Outer destination address.
+        dst: Ipv6Addr,
+    },
+}
