@@ -15,6 +15,13 @@
 //!   reply is as long as its request;
 //! * a frame that another MAC address than the guest's sent is never answered.
 
+pub mod arp;
+pub mod dhcp4;
+pub mod dhcp6;
+pub mod icmp;
+pub mod ndp;
+mod packet;
+
 use alloc::vec::Vec;
 
 /// What a service makes of a frame from the guest.

@@ -1,0 +1,70 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! ARP (RFC 826): the gateway owns its IPv4 address and no other. No ARP packet leaves the port.
+
+use super::Answer;
+use alloc::vec;
+use core::net::IpAddr;
+use opte_api::MacAddr;
+use oxide_vpc_api::PortConfig;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr,
+};
+
+/// Answers a request for the gateway's address, by broadcast or, as a check that the gateway
+/// still lives, by unicast (RFC 1122, section 2.3.2.1).
+pub fn respond(config: &PortConfig, frame: &[u8]) -> Answer {
+    let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return Answer::Pass };
+    if ethernet.ethertype() != EthernetProtocol::Arp {
+        return Answer::Pass;
+    }
+    let destination = MacAddr(ethernet.dst_addr().0);
+    if destination != MacAddr::BROADCAST && destination != config.gateway_mac {
+        return Answer::Deny("ARP to another machine");
+    }
+    if ethernet.src_addr().0 != config.mac.0 {
+        return Answer::Deny("ARP from a MAC address that is not the guest's");
+    }
+    let Some(ipv4) = &config.ipv4 else { return Answer::Deny("ARP on a port without IPv4") };
+    // Ethernet and IPv4 are the only types that this accepts.
+    let packet = ArpPacket::new_checked(ethernet.payload());
+    let Ok(ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr,
+        source_protocol_addr,
+        target_protocol_addr,
+        ..
+    }) = packet.and_then(|packet| ArpRepr::parse(&packet))
+    else {
+        return Answer::Deny("not an ARP request for an IPv4 address");
+    };
+    if IpAddr::V4(target_protocol_addr) != ipv4.gateway_ip {
+        return Answer::Deny("ARP request for an address that is not the gateway's");
+    }
+    reply(
+        config,
+        ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Reply,
+            source_hardware_addr: EthernetAddress(config.gateway_mac.0),
+            source_protocol_addr: target_protocol_addr,
+            target_hardware_addr: source_hardware_addr,
+            target_protocol_addr: source_protocol_addr,
+        },
+    )
+}
+
+fn reply(config: &PortConfig, arp: ArpRepr) -> Answer {
+    let ethernet = EthernetRepr {
+        src_addr: EthernetAddress(config.gateway_mac.0),
+        dst_addr: EthernetAddress(config.mac.0),
+        ethertype: EthernetProtocol::Arp,
+    };
+    let mut reply = vec![0; ethernet.buffer_len() + arp.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(reply.as_mut_slice());
+    ethernet.emit(&mut frame);
+    arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    Answer::Reply(reply)
+}

@@ -1,0 +1,125 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What we tell the client (RFC 2132; RFC 3397; RFC 3442).
+//!
+//! The guest is told that it is alone on its link: its mask has all bits, and its routes lead to
+//! the gateway, then through the gateway. Options stand in order of importance; one that does
+//! not fit into what the client takes is left out whole.
+
+use super::super::packet;
+use super::Lease;
+use super::request::Request;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use oxide_vpc_api::PortConfig;
+use smoltcp::wire::DhcpMessageType;
+
+const SUBNET_MASK: u8 = 1;
+const ROUTER: u8 = 3;
+const NAME_SERVERS: u8 = 6;
+const HOST_NAME: u8 = 12;
+const DOMAIN_NAME: u8 = 15;
+const INTERFACE_MTU: u8 = 26;
+pub(super) const REQUESTED_ADDRESS: u8 = 50;
+const LEASE_TIME: u8 = 51;
+pub(super) const MESSAGE_TYPE: u8 = 53;
+pub(super) const SERVER_ID: u8 = 54;
+pub(super) const PARAMETERS: u8 = 55;
+const MESSAGE: u8 = 56;
+pub(super) const MAX_SIZE: u8 = 57;
+pub(super) const CLIENT_ID: u8 = 61;
+const DOMAIN_SEARCH: u8 = 119;
+const CLASSLESS_ROUTES: u8 = 121;
+
+/// Seconds; the lease never ends, but a client that asks now and then notices a new host name.
+const LEASE_SECONDS: u32 = 86_400;
+/// What every client takes (RFC 2132, section 9.10).
+const SMALLEST_MAX_SIZE: u16 = 576;
+/// IPv4 and UDP headers, the fixed part of the message, its type and its end mark.
+const OVERHEAD: usize = 20 + 8 + 240 + 3 + 1;
+/// Longest value of one option.
+const LONGEST_VALUE: usize = 255;
+
+/// Options as code and value, after the message type.
+pub(super) fn for_reply(
+    config: &PortConfig,
+    lease: Lease,
+    request: &Request<'_>,
+    kind: DhcpMessageType,
+) -> Vec<(u8, Vec<u8>)> {
+    let limit = request.max_size.map_or(usize::MAX, |size| size.max(SMALLEST_MAX_SIZE).into());
+    let room = packet::longest_reply(config).min(limit).saturating_sub(OVERHEAD);
+    let mut options = Options { list: Vec::new(), room };
+    options.push(SERVER_ID, lease.gateway.octets());
+    if let Some(id) = request.client_id {
+        options.push(CLIENT_ID, id);
+    }
+    if kind == DhcpMessageType::Nak {
+        options.push(MESSAGE, *b"the address is not this port's");
+        return options.list;
+    }
+    if request.kind != DhcpMessageType::Inform {
+        options.push(LEASE_TIME, LEASE_SECONDS.to_be_bytes());
+    }
+    options.push(SUBNET_MASK, Ipv4Addr::BROADCAST.octets());
+    options.push(ROUTER, lease.gateway.octets());
+    options.push(CLASSLESS_ROUTES, routes(lease.gateway));
+    if request.parameters.contains(&INTERFACE_MTU) {
+        options.push(INTERFACE_MTU, config.mtu.to_be_bytes());
+    }
+    push_names(config, &mut options);
+    options.list
+}
+
+fn push_names(config: &PortConfig, options: &mut Options) {
+    let dhcp = &config.dhcp;
+    let servers = dhcp.dns4.iter().take(LONGEST_VALUE / 4);
+    options.push_unless_empty(NAME_SERVERS, servers.flat_map(Ipv4Addr::octets).collect());
+    for (code, name) in [(HOST_NAME, &dhcp.hostname), (DOMAIN_NAME, &dhcp.host_domain)] {
+        if let Some(name) = name {
+            options.push(code, name.as_str());
+        }
+    }
+    // A list that is longer than one option goes on in the next of the same code (RFC 3397,
+    // section 2; RFC 3396); names that do not fit are left out.
+    let room = options.room / (LONGEST_VALUE + 2) * LONGEST_VALUE
+        + (options.room % (LONGEST_VALUE + 2)).saturating_sub(2);
+    let names = packet::names_that_fit(&dhcp.domain_search, room);
+    for part in names.chunks(LONGEST_VALUE) {
+        options.push(DOMAIN_SEARCH, part);
+    }
+}
+
+/// The gateway is on the link; everything else is behind it (RFC 3442).
+fn routes(gateway: Ipv4Addr) -> Vec<u8> {
+    let [a, b, c, d] = gateway.octets();
+    let to_gateway = [32, a, b, c, d, 0, 0, 0, 0];
+    let to_all = [0, a, b, c, d];
+    [to_gateway.as_slice(), &to_all].concat()
+}
+
+struct Options {
+    list: Vec<(u8, Vec<u8>)>,
+    room: usize,
+}
+
+impl Options {
+    fn push(&mut self, code: u8, value: impl Into<Vec<u8>>) {
+        let value = value.into();
+        if value.len() > LONGEST_VALUE {
+            return;
+        }
+        if let Some(room) = self.room.checked_sub(2 + value.len()) {
+            self.room = room;
+            self.list.push((code, value));
+        }
+    }
+
+    fn push_unless_empty(&mut self, code: u8, value: Vec<u8>) {
+        if !value.is_empty() {
+            self.push(code, value);
+        }
+    }
+}
