@@ -29,8 +29,18 @@ struct Arguments {
     verbose: bool,
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match play_folder(&Arguments::parse()) {
+        Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play_folder(arguments: &Arguments) -> Result<Tally> {
     let wanted =
         |filter: &Option<String>, value: &str| filter.as_deref().is_none_or(|it| it == value);
     let mut tally = Tally::default();
@@ -48,5 +58,5 @@ fn main() -> Result<ExitCode> {
     }
     anyhow::ensure!(played_any, "no scenario has this area and name");
     writeln!(out, "{tally}")?;
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(tally)
 }
