@@ -95,35 +95,6 @@ impl HeaderEdit {
     }
 }
 
-impl core::fmt::Display for HeaderEdit {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut separator = "";
-        let mut field = |name: &str, value: Option<&dyn core::fmt::Display>| match value {
-            Some(value) => {
-                write!(f, "{separator}{name}={value}")?;
-                separator = " ";
-                Ok(())
-            }
-            None => Ok(()),
-        };
-        field("src_mac", self.src_mac.as_ref().map(|v| v as _))?;
-        field("dst_mac", self.dst_mac.as_ref().map(|v| v as _))?;
-        field("src_ip", self.src_ip.as_ref().map(|v| v as _))?;
-        field("dst_ip", self.dst_ip.as_ref().map(|v| v as _))?;
-        field("src_port", self.src_port.as_ref().map(|v| v as _))?;
-        field("dst_port", self.dst_port.as_ref().map(|v| v as _))?;
-        field("echo_id", self.echo_id.as_ref().map(|v| v as _))?;
-        match self.outer {
-            OuterEdit::Keep => Ok(()),
-            OuterEdit::Strip => field("outer", Some(&"strip")),
-            OuterEdit::Set(outer) => {
-                field("underlay", Some(&outer.dst))?;
-                field("vni", Some(&outer.vni))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

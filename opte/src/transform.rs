@@ -15,7 +15,7 @@ use crate::flow_key::FlowKey;
 use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::wire::{Ether, Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use opte_api::{MacAddr, Protocol};
 
 /// An edit, ready to be applied to any packet of one direction of one flow.
@@ -176,6 +176,50 @@ impl Transform {
     /// What becomes of the outer headers.
     pub const fn outer(&self) -> OuterEdit {
         self.outer
+    }
+}
+
+impl core::fmt::Display for Transform {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut parts = Parts { f, separator: "" };
+        parts.show("src_mac", self.src_mac)?;
+        parts.show("dst_mac", self.dst_mac)?;
+        if self.addresses {
+            parts.show("src_ip", Some(Ipv6Addr::from(self.src).to_canonical()))?;
+            parts.show("dst_ip", Some(Ipv6Addr::from(self.dst).to_canonical()))?;
+        }
+        let [src_port, dst_port] = self.ports;
+        match self.kind {
+            Kind::Tcp | Kind::Udp => {
+                parts.show("src_port", Some(src_port))?;
+                parts.show("dst_port", Some(dst_port))?;
+            }
+            Kind::Echo => parts.show("echo_id", Some(dst_port))?,
+            Kind::Icmp | Kind::Other | Kind::Untouched => {}
+        }
+        match self.outer {
+            OuterEdit::Keep => Ok(()),
+            OuterEdit::Strip => parts.show("outer", Some("strip")),
+            OuterEdit::Set(outer) => {
+                parts.show("underlay", Some(outer.dst))?;
+                parts.show("vni", Some(outer.vni))
+            }
+        }
+    }
+}
+
+/// Words with spaces between them.
+struct Parts<'a, 'b> {
+    f: &'a mut core::fmt::Formatter<'b>,
+    separator: &'static str,
+}
+
+impl Parts<'_, '_> {
+    fn show(&mut self, name: &str, value: Option<impl core::fmt::Display>) -> core::fmt::Result {
+        let Some(value) = value else { return Ok(()) };
+        write!(self.f, "{}{name}={value}", self.separator)?;
+        self.separator = " ";
+        Ok(())
     }
 }
 

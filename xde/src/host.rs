@@ -8,8 +8,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use opte::frame::Rewrite;
+pub use opte::host::Moment;
 use opte_api::{MacAddr, OpteError};
-use oxide_vpc_api::{BoundaryNat, PortName};
+use oxide_vpc_api::PortName;
 
 /// Number of a port on this host; never used again while the host runs.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -35,9 +36,9 @@ pub trait Platform {
     /// Closes them.
     fn clear_underlay(&mut self) -> Result<(), OpteError>;
 
-    /// The NAT table of a boundary host has changed; only such a host has one.
-    fn boundary_changed(&mut self, _table: &[BoundaryNat]) -> Result<(), OpteError> {
-        Ok(())
+    /// Names and values of the host's own counters.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 }
 

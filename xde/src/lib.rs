@@ -4,9 +4,33 @@
 
 //! The driver, without an operating system: which port gets this packet, and who answers this
 //! request?
+//!
+//! * [`driver`] is the hypervisor host: guests, underlay, and what goes between them.
+//! * [`boundary`] is the host at the edge: the outside, underlay, and its NAT table.
+//! * [`host`] is what both ask of the system they run on.
+//!
+//! Requests come in as bytes and are answered as bytes ([`opte_api::frame`]); packets come in
+//! batches and leave through a trait. Nothing here knows a kernel, a socket or a thread.
+
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable
+)]
 
 extern crate alloc;
 
+pub mod boundary;
+mod dispatch;
+pub mod driver;
+mod dump;
 pub mod host;
+mod management;
+mod switch;
+
+pub use driver::Driver;
+pub use switch::Device;

@@ -6,11 +6,12 @@
 //! refused by name.
 
 use super::Boundary;
+use crate::dispatch::{refuse_version, serve};
 use alloc::vec;
 use alloc::vec::Vec;
 use opte::host::{Host, Lock};
 use opte_api::OpteError;
-use opte_api::frame::{API_VERSION, Header, Request, decode, encode_answer};
+use opte_api::frame::{Header, Request, encode_answer};
 use oxide_vpc_api::dump::CounterSet;
 use oxide_vpc_api::request::{
     AddBoundaryNat, COMMANDS, DumpCounters, ListBoundaryNat, RemBoundaryNat, Removal,
@@ -20,9 +21,8 @@ impl<H: Host> Boundary<H> {
     /// Serves one request; answers a whole frame, header and body. A refused request has changed
     /// nothing.
     pub fn control(&self, header: Header, body: &[u8]) -> Vec<u8> {
-        if header.version != API_VERSION {
-            let (client, host) = (header.version, API_VERSION);
-            return encode_answer::<()>(&Err(OpteError::BadApiVersion { client, host }));
+        if let Some(refusal) = refuse_version(header) {
+            return refusal;
         }
         match header.code {
             AddBoundaryNat::CODE => serve(body, |request| self.add(request)),
@@ -58,13 +58,6 @@ impl<H: Host> Boundary<H> {
             None => Ok(vec![CounterSet { port: None, counters: self.counters.dump() }]),
         }
     }
-}
-
-fn serve<R: Request>(
-    body: &[u8],
-    answer: impl FnOnce(R) -> Result<R::Response, OpteError>,
-) -> Vec<u8> {
-    encode_answer(&decode(body).and_then(answer))
 }
 
 fn refusal(code: u16) -> OpteError {

@@ -7,11 +7,11 @@
 
 use super::counters::{BoundaryDrop, BoundaryEvent};
 use super::packet::{End, Packet, Part, may_cross};
-use super::wire::{Icmp, Ipv4, Ipv6};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use opte::checksum::Sum;
 use opte::host::Moment;
+use opte::wire::{IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6};
 use opte_api::Protocol;
 use zerocopy::IntoBytes;
 
@@ -58,8 +58,8 @@ impl Complaint {
     /// `None`: the addresses are of two families.
     pub fn error(self, from: IpAddr, packet: &Packet, bytes: &[u8]) -> Option<Vec<u8>> {
         let (limit, headers) = match from {
-            IpAddr::V4(_) => (576, size_of::<Ipv4>() + size_of::<Icmp>()),
-            IpAddr::V6(_) => (1280, size_of::<Ipv6>() + size_of::<Icmp>()),
+            IpAddr::V4(_) => (576, IPV4_LEN + size_of::<Icmp>()),
+            IpAddr::V6(_) => (1280, IPV6_LEN + size_of::<Icmp>()),
         };
         let quote = bytes.get(..packet.len.min(limit - headers))?;
         let mut icmp = self.icmp(from.is_ipv4());
@@ -69,12 +69,12 @@ impl Complaint {
         match (from, packet.addr(End::Source)) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let mut header = Ipv4 {
-                    version_words: 0x45,
-                    traffic_class: TRAFFIC_CLASS,
-                    total_len: (message_len + size_of::<Ipv4>() as u16).into(),
+                    version_ihl: 0x45,
+                    tos: TRAFFIC_CLASS,
+                    total_len: (message_len + IPV4_LEN as u16).into(),
                     id: 0.into(),
                     fragment: DO_NOT_FRAGMENT.into(),
-                    hop_limit: HOP_LIMIT,
+                    ttl: HOP_LIMIT,
                     protocol: Protocol::ICMP.0,
                     checksum: 0.into(),
                     src: src.octets(),
@@ -85,9 +85,9 @@ impl Complaint {
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let header = Ipv6 {
-                    version_class_label: (6 << 28 | u32::from(TRAFFIC_CLASS) << 20).into(),
+                    first: (6 << 28 | u32::from(TRAFFIC_CLASS) << 20).into(),
                     payload_len: message_len.into(),
-                    protocol: Protocol::ICMPV6.0,
+                    next: Protocol::ICMPV6.0,
                     hop_limit: HOP_LIMIT,
                     src: src.octets(),
                     dst: dst.octets(),
@@ -113,7 +113,7 @@ impl Complaint {
             (Self::TooBig { mtu }, false) => (2, 0, mtu),
         };
         let (high, low) = ((mtu >> 16) as u16, mtu as u16);
-        Icmp { kind, code, checksum: 0.into(), id: high.into(), tail: low.into() }
+        Icmp { kind, code, checksum: 0.into(), id: high.into(), seq: low.into() }
     }
 }
 

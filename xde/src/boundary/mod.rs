@@ -38,7 +38,6 @@ mod underlay;
 mod wire;
 
 pub use counters::{BoundaryDrop, BoundaryEvent, Counters};
-pub use packet::MAX_EXTENSION_HEADERS;
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,17 +46,13 @@ use icmp_error::{Complaint, TokenBucket};
 use opte::flow_key::KeyHasher;
 use opte::host::{Host, Lock, Moment};
 use opte::outer::{GeneveOptions, Outer};
+use opte::wire::{ETHER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether};
 use opte_api::{MacAddr, Vni};
+use oxide_vpc::overlay::EXTERNAL_MARK;
 use oxide_vpc_api::BoundaryNat;
 use packet::{End, Packet};
 use table::NatTable;
-use wire::{ETHER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet};
 use zerocopy::IntoBytes;
-
-/// Class of the project's Geneve options.
-const OPTION_CLASS: u16 = 0x0129;
-/// Option that marks a packet as one from outside: type 0, no body.
-const EXTERNAL: [u8; 4] = [0x01, 0x29, 0, 0];
 
 /// What does not change while a boundary runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -234,16 +229,16 @@ impl<H: Host> Boundary<H> {
         let bytes = frame.get_mut(ETHER_LEN..).ok_or(BoundaryDrop::Truncated)?;
         packet::decrement_hop_limit(bytes)?;
         let outer = self.outer(entry, packet, bytes, packet.traffic_class);
-        *wire::edit::<Ethernet>(frame)? = self.inner_ether(entry);
+        *wire::edit::<Ether>(frame)? = self.inner_ether(entry);
         let inner_len = ETHER_LEN + packet.len;
         self.counters.add(BoundaryEvent::Encapsulated, 1);
         self.counters.add(BoundaryEvent::EncapsulatedBytes, inner_len);
         Ok(Verdict::Encapsulate { outer, inner: start..start + inner_len })
     }
 
-    fn inner_ether(&self, entry: &BoundaryNat) -> Ethernet {
+    fn inner_ether(&self, entry: &BoundaryNat) -> Ether {
         let kind = if entry.ip.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
-        Ethernet { dst: entry.mac.0, src: self.config.inner_mac.0, kind: kind.into() }
+        Ether { dst: entry.mac.0, src: self.config.inner_mac.0, ether_type: kind.into() }
     }
 
     fn outer(&self, entry: &BoundaryNat, packet: &Packet, bytes: &[u8], class: u8) -> Outer {
@@ -254,7 +249,7 @@ impl<H: Host> Boundary<H> {
             // From the dynamic range (RFC 8926, section 3.3).
             source_port: 0xc000 | hash as u16,
             vni: entry.vni,
-            options: GeneveOptions::new(&EXTERNAL).unwrap_or_default(),
+            options: GeneveOptions::new(&EXTERNAL_MARK).unwrap_or_default(),
             // The outer ECN field says nothing, for no hypervisor host brings it back into the
             // inner packet (RFC 6040, section 4.1, compatibility mode).
             traffic_class: class & 0xfc,

@@ -7,12 +7,11 @@
 
 use super::counters::BoundaryDrop;
 use super::table::NatTable;
-use super::wire::{
-    self, Arp, ETHER_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV6, Ethernet, Ipv6, LinkAddress, Neighbour,
-};
+use super::wire::{self, Arp, LinkAddress, Neighbour};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte::checksum::Sum;
+use opte::wire::{ETHER_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether, Ipv6};
 use opte_api::{MacAddr, Protocol};
 use zerocopy::IntoBytes;
 
@@ -39,7 +38,7 @@ pub(super) fn answer_arp(
     let target = Ipv4Addr::from(request.target_ip);
     let shape = (request.hardware.get(), request.protocol.get());
     let lengths = (request.hardware_len, request.protocol_len);
-    if shape != (ETHERNET, wire::ETHERTYPE_IPV4)
+    if shape != (ETHERNET, ETHERTYPE_IPV4)
         || lengths != (6, 4)
         || request.operation.get() != REQUEST
         || !table.has(target.into())
@@ -58,7 +57,7 @@ pub(super) fn answer_arp(
         target_ip: request.sender_ip,
         ..*request
     };
-    let ether = Ethernet { dst: request.sender_mac, src: mac.0, kind: ETHERTYPE_ARP.into() };
+    let ether = Ether { dst: request.sender_mac, src: mac.0, ether_type: ETHERTYPE_ARP.into() };
     Ok(Some([ether.as_bytes(), reply.as_bytes()].concat()))
 }
 
@@ -75,7 +74,7 @@ pub(super) fn answer_solicitation(
     if !table.has(IpAddr::V6(target)) {
         return Ok(None);
     }
-    let [src, dst] = ip.addrs();
+    let [src, dst] = [ip.src, ip.dst].map(Ipv6Addr::from);
     let link_address = source_link_address(options)?;
     let probe = src.is_unspecified();
     // RFC 4861, section 7.1.1.
@@ -91,10 +90,10 @@ pub(super) fn answer_solicitation(
     let (dst, dst_mac, flags) = if probe {
         (ALL_NODES, MacAddr::from_ipv6_group(ALL_NODES).0, OVERRIDE)
     } else {
-        let (ether, _) = wire::split::<Ethernet>(frame)?;
+        let (ether, _) = wire::split::<Ether>(frame)?;
         (src, link_address.unwrap_or(ether.src), SOLICITED | OVERRIDE)
     };
-    let ether = Ethernet { dst: dst_mac, src: mac.0, kind: ETHERTYPE_IPV6.into() };
+    let ether = Ether { dst: dst_mac, src: mac.0, ether_type: ETHERTYPE_IPV6.into() };
     Ok(Some(advertisement(ether, target, dst, flags)))
 }
 
@@ -107,7 +106,7 @@ fn solicited_node(ip: Ipv6Addr) -> Ipv6Addr {
 fn solicitation(frame: &[u8]) -> Option<(&Ipv6, &[u8])> {
     let (ip, rest) = wire::split::<Ipv6>(frame.get(ETHER_LEN..)?).ok()?;
     let message = rest.get(..ip.payload_len.get().into())?;
-    let is_one = ip.protocol == Protocol::ICMPV6.0 && message.first() == Some(&SOLICITATION);
+    let is_one = ip.next == Protocol::ICMPV6.0 && message.first() == Some(&SOLICITATION);
     is_one.then_some((ip, message))
 }
 
@@ -126,7 +125,7 @@ fn source_link_address(mut options: &[u8]) -> Result<Option<[u8; 6]>, BoundaryDr
     Ok(found.filter(|mac| !MacAddr(*mac).is_multicast()))
 }
 
-fn advertisement(ether: Ethernet, target: Ipv6Addr, dst: Ipv6Addr, flags: u32) -> Vec<u8> {
+fn advertisement(ether: Ether, target: Ipv6Addr, dst: Ipv6Addr, flags: u32) -> Vec<u8> {
     let link = LinkAddress { kind: TARGET_LINK_ADDRESS, words: 1, mac: ether.src };
     let message_len = (size_of::<Neighbour>() + size_of::<LinkAddress>()) as u16;
     let mut message = Neighbour {
@@ -137,9 +136,9 @@ fn advertisement(ether: Ethernet, target: Ipv6Addr, dst: Ipv6Addr, flags: u32) -
         target: target.octets(),
     };
     let ip = Ipv6 {
-        version_class_label: (6 << 28).into(),
+        first: (6 << 28).into(),
         payload_len: message_len.into(),
-        protocol: Protocol::ICMPV6.0,
+        next: Protocol::ICMPV6.0,
         hop_limit: HOP_LIMIT,
         src: target.octets(),
         dst: dst.octets(),
@@ -152,5 +151,5 @@ fn advertisement(ether: Ethernet, target: Ipv6Addr, dst: Ipv6Addr, flags: u32) -
 /// Sum of the pseudo-header of `ip` (RFC 8200, section 8.1) and of `message`.
 fn transport_sum(ip: &Ipv6, message: &[u8]) -> Sum {
     let pseudo = Sum::default().bytes(&ip.src).bytes(&ip.dst).word(ip.payload_len.get());
-    pseudo.word(ip.protocol.into()).bytes(message)
+    pseudo.word(ip.next.into()).bytes(message)
 }

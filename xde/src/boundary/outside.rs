@@ -7,11 +7,11 @@
 use super::counters::{BoundaryDrop, BoundaryEvent};
 use super::icmp_error::Complaint;
 use super::packet::{End, Packet, may_cross};
-use super::wire::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Ipv4, Ipv6};
-use super::{Answer, Boundary, State, Verdict, neighbour};
+use super::{Answer, Boundary, State, Verdict, neighbour, wire};
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte::host::{Host, Lock, Moment};
+use opte::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether, Ipv4, Ipv6};
 use opte_api::MacAddr;
 
 impl<H: Host> Boundary<H> {
@@ -30,13 +30,13 @@ impl<H: Host> Boundary<H> {
         frame: &mut [u8],
         now: Moment,
     ) -> Result<Verdict, BoundaryDrop> {
-        let Ok((ether, payload)) = wire::split::<Ethernet>(frame) else {
+        let Ok((ether, payload)) = wire::split::<Ether>(frame) else {
             return Ok(Verdict::Ignore);
         };
         let mac = state.outside.mac;
         let to_us = ether.dst == mac.0;
         let to_many = MacAddr(ether.dst).is_multicast();
-        match ether.kind.get() {
+        match ether.ether_type.get() {
             ETHERTYPE_ARP if to_us || to_many => {
                 let reply = neighbour::answer_arp(mac, &state.table, payload)?;
                 Ok(self.link_answer(reply, BoundaryEvent::ArpReplied))
@@ -65,8 +65,8 @@ impl<H: Host> Boundary<H> {
                 return Ok(answer);
             }
         }
-        let (ether, bytes) = wire::split::<Ethernet>(frame)?;
-        let packet = Packet::in_frame(ether.kind.get(), bytes)?;
+        let (ether, bytes) = wire::split::<Ether>(frame)?;
+        let packet = Packet::in_frame(ether.ether_type.get(), bytes)?;
         if !may_cross(packet.addr(End::Source)) {
             return Err(BoundaryDrop::BadSource);
         }
@@ -92,10 +92,9 @@ impl<H: Host> Boundary<H> {
 
 /// The destination of an IP packet of which nothing has been checked yet.
 fn destination(kind: u16, bytes: &[u8]) -> Option<IpAddr> {
-    let [_, destination] = if kind == ETHERTYPE_IPV4 {
-        wire::split::<Ipv4>(bytes).ok()?.0.addrs().map(IpAddr::V4)
+    Some(if kind == ETHERTYPE_IPV4 {
+        Ipv4Addr::from(wire::split::<Ipv4>(bytes).ok()?.0.dst).into()
     } else {
-        wire::split::<Ipv6>(bytes).ok()?.0.addrs().map(IpAddr::V6)
-    };
-    Some(destination)
+        Ipv6Addr::from(wire::split::<Ipv6>(bytes).ok()?.0.dst).into()
+    })
 }

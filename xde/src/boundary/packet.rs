@@ -12,13 +12,14 @@ use super::counters::BoundaryDrop;
 use super::wire::{
     self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Extension, Fragment, Icmp, Ipv4, Ipv6, Ports,
 };
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte::checksum::{Delta, Sum};
 use opte::flow_key::FlowKey;
+use opte::headers::MAX_EXTENSION_HEADERS;
+use opte::wire::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Extension, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6,
+};
 use opte_api::Protocol;
-
-/// Most IPv6 extension headers that are walked.
-pub const MAX_EXTENSION_HEADERS: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -108,8 +109,8 @@ impl Packet {
 
     pub fn parse(bytes: &[u8], extent: Extent) -> Result<Self, BoundaryDrop> {
         let packet = match bytes.first().ok_or(BoundaryDrop::Truncated)? >> 4 {
-            4 => Ipv4::packet(bytes, extent),
-            6 => Ipv6::packet(bytes, extent),
+            4 => ipv4(bytes, extent),
+            6 => ipv6(bytes),
             _ => Err(BoundaryDrop::IpVersion),
         }?;
         match extent {
@@ -210,68 +211,64 @@ impl End {
     }
 }
 
-impl Ipv4 {
-    fn packet(bytes: &[u8], extent: Extent) -> Result<Packet, BoundaryDrop> {
-        const MORE_FRAGMENTS: u16 = 0x2000;
-        const DO_NOT_FRAGMENT: u16 = 0x4000;
-        let (header, _) = wire::split::<Self>(bytes)?;
-        let transport = header.header_len();
-        if transport < size_of::<Self>() {
-            return Err(BoundaryDrop::IpLength);
-        }
-        // A router checks the sum (RFC 1812, section 5.2.2). In quotes it is often stale.
-        let with_options = bytes.get(..transport).ok_or(BoundaryDrop::Truncated)?;
-        if extent == Extent::Whole && Sum::default().bytes(with_options).complement() != 0 {
-            return Err(BoundaryDrop::IpChecksum);
-        }
-        let fragment = header.fragment.get();
-        Ok(Packet {
-            addrs: header.addrs().map(IpAddr::V4),
-            protocol: Protocol(header.protocol),
-            traffic_class: header.traffic_class,
-            hop_limit: header.hop_limit,
-            part: part(fragment & 0x1fff, fragment & MORE_FRAGMENTS != 0),
-            atomic: fragment & DO_NOT_FRAGMENT != 0,
-            len: header.total_len.get().into(),
-            transport,
-        })
+fn ipv4(bytes: &[u8], extent: Extent) -> Result<Packet, BoundaryDrop> {
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    const DO_NOT_FRAGMENT: u16 = 0x4000;
+    let (header, _) = wire::split::<Ipv4>(bytes)?;
+    let transport = usize::from(header.version_ihl & 0xf) * 4;
+    if transport < IPV4_LEN {
+        return Err(BoundaryDrop::IpLength);
     }
+    // A router checks the sum (RFC 1812, section 5.2.2). In quotes it is often stale.
+    let with_options = bytes.get(..transport).ok_or(BoundaryDrop::Truncated)?;
+    if extent == Extent::Whole && Sum::default().bytes(with_options).complement() != 0 {
+        return Err(BoundaryDrop::IpChecksum);
+    }
+    let fragment = header.fragment.get();
+    Ok(Packet {
+        addrs: [header.src, header.dst].map(|ip| Ipv4Addr::from(ip).into()),
+        protocol: Protocol(header.protocol),
+        traffic_class: header.tos,
+        hop_limit: header.ttl,
+        part: part(fragment & 0x1fff, fragment & MORE_FRAGMENTS != 0),
+        atomic: fragment & DO_NOT_FRAGMENT != 0,
+        len: header.total_len.get().into(),
+        transport,
+    })
 }
 
-impl Ipv6 {
-    fn packet(bytes: &[u8], _extent: Extent) -> Result<Packet, BoundaryDrop> {
-        let (header, mut rest) = wire::split::<Self>(bytes)?;
-        let mut packet = Packet {
-            addrs: header.addrs().map(IpAddr::V6),
-            protocol: Protocol(header.protocol),
-            traffic_class: (header.version_class_label.get() >> 20) as u8,
-            hop_limit: header.hop_limit,
-            part: Part::Whole,
-            atomic: true,
-            len: size_of::<Self>() + usize::from(header.payload_len.get()),
-            transport: size_of::<Self>(),
-        };
-        for _ in 0..=MAX_EXTENSION_HEADERS {
-            let len = match packet.protocol.0 {
-                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                    (usize::from(wire::split::<Extension>(rest)?.0.words) + 1) * 8
-                }
-                FRAGMENT => {
-                    let offset_flags = wire::split::<Fragment>(rest)?.0.offset_flags.get();
-                    packet.part = part(offset_flags >> 3, offset_flags & 1 != 0);
-                    size_of::<Fragment>()
-                }
-                _ => return Ok(packet),
-            };
-            packet.protocol = Protocol(*rest.first().ok_or(BoundaryDrop::Truncated)?);
-            packet.transport += len;
-            if packet.part == Part::LaterFragment {
-                return Ok(packet);
-            }
-            rest = rest.get(len..).ok_or(BoundaryDrop::Truncated)?;
+fn ipv6(bytes: &[u8]) -> Result<Packet, BoundaryDrop> {
+    let (header, mut rest) = wire::split::<Ipv6>(bytes)?;
+    let mut packet = Packet {
+        addrs: [header.src, header.dst].map(|ip| Ipv6Addr::from(ip).into()),
+        protocol: Protocol(header.next),
+        traffic_class: (header.first.get() >> 20) as u8,
+        hop_limit: header.hop_limit,
+        part: Part::Whole,
+        atomic: true,
+        len: IPV6_LEN + usize::from(header.payload_len.get()),
+        transport: IPV6_LEN,
+    };
+    for _ in 0..=MAX_EXTENSION_HEADERS {
+        let kind = packet.protocol.0;
+        if !matches!(kind, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT) {
+            return Ok(packet);
         }
-        Err(BoundaryDrop::ExtensionHeaders)
+        let (extension, _) = wire::split::<Extension>(rest)?;
+        let mut len = (usize::from(extension.len) + 1) * 8;
+        if kind == FRAGMENT {
+            let fragment = extension.fragment.get();
+            packet.part = part(fragment >> 3, fragment & 1 != 0);
+            len = size_of::<Extension>();
+        }
+        packet.protocol = Protocol(extension.next);
+        packet.transport += len;
+        if packet.part == Part::LaterFragment {
+            return Ok(packet);
+        }
+        rest = rest.get(len..).ok_or(BoundaryDrop::Truncated)?;
     }
+    Err(BoundaryDrop::ExtensionHeaders)
 }
 
 /// An address that may stand in a packet which crosses a router, as source or as destination:
@@ -298,9 +295,9 @@ pub(super) fn decrement_hop_limit(bytes: &mut [u8]) -> Result<(), BoundaryDrop> 
         return Ok(());
     }
     let header = wire::edit::<Ipv4>(bytes)?;
-    let old = [header.hop_limit, header.protocol];
-    header.hop_limit = header.hop_limit.checked_sub(1).ok_or(BoundaryDrop::HopLimit)?;
-    let delta = Delta::default().replace(&old, &[header.hop_limit, header.protocol]);
+    let old = [header.ttl, header.protocol];
+    header.ttl = header.ttl.checked_sub(1).ok_or(BoundaryDrop::HopLimit)?;
+    let delta = Delta::default().replace(&old, &[header.ttl, header.protocol]);
     header.checksum.set(delta.update(header.checksum.get()));
     Ok(())
 }

@@ -8,18 +8,15 @@ use super::counters::{BoundaryDrop, BoundaryEvent};
 use super::icmp_error::Complaint;
 use super::packet::{End, Packet, Tuple, may_cross};
 use super::table::NatTable;
-use super::wire::{self, ETHER_LEN, ETHERTYPE_TRANSPARENT, Ethernet, Geneve, GeneveOption};
-use super::{Boundary, OPTION_CLASS, State, Verdict, packet};
+use super::{Boundary, State, Verdict, packet, wire};
 use core::net::Ipv6Addr;
+use opte::drop_reason::DropReason;
+use opte::geneve::OuterFacts;
 use opte::host::{Host, Lock, Moment};
+use opte::wire::{ETHER_LEN, Ether};
 use opte_api::Vni;
+use oxide_vpc::overlay::DIALECT;
 use oxide_vpc_api::BoundaryNat;
-
-/// Bit of an option's type: who does not understand the option drops the packet (RFC 8926,
-/// section 3.5).
-const CRITICAL: u8 = 0x80;
-/// Bit of the Geneve header: the packet is for the tunnel's endpoints (RFC 8926, section 3.4).
-const CONTROL: u8 = 0x80;
 
 impl<H: Host> Boundary<H> {
     /// Decides about `datagram`, which begins with a Geneve header and was sent by the
@@ -36,13 +33,13 @@ impl<H: Host> Boundary<H> {
         datagram: &mut [u8],
         now: Moment,
     ) -> Result<Verdict, BoundaryDrop> {
-        let start = self.inner_start(datagram)?;
+        let start = inner_start(self.config.vni, source, datagram)?;
         let frame = datagram.get_mut(start..).ok_or(BoundaryDrop::Truncated)?;
-        let (ether, bytes) = wire::split::<Ethernet>(frame)?;
+        let (ether, bytes) = wire::split::<Ether>(frame)?;
         if ether.dst != self.config.inner_mac.0 {
             return Err(BoundaryDrop::WrongInnerMac);
         }
-        let packet = Packet::in_frame(ether.kind.get(), bytes)?;
+        let packet = Packet::in_frame(ether.ether_type.get(), bytes)?;
         let sender = sender(&state.table, &packet.tuple(bytes, End::Source)?, source)?;
         let destination = packet.addr(End::Destination);
         if !may_cross(destination) {
@@ -64,22 +61,6 @@ impl<H: Host> Boundary<H> {
         let start = start + ETHER_LEN;
         Ok(Verdict::Route { destination, packet: start..start + packet.len })
     }
-
-    /// Checks the Geneve header and answers where the inner frame begins.
-    fn inner_start(&self, datagram: &[u8]) -> Result<usize, BoundaryDrop> {
-        let (geneve, rest) = wire::split::<Geneve>(datagram)?;
-        let version = geneve.version_words >> 6;
-        let control = geneve.flags & CONTROL != 0;
-        if version != 0 || control || geneve.protocol.get() != ETHERTYPE_TRANSPARENT {
-            return Err(BoundaryDrop::GeneveHeader);
-        }
-        let options_len = usize::from(geneve.version_words & 0x3f) * 4;
-        check_options(rest.get(..options_len).ok_or(BoundaryDrop::Truncated)?)?;
-        if Vni::from_bytes(geneve.vni) != self.config.vni {
-            return Err(BoundaryDrop::WrongVni);
-        }
-        Ok(size_of::<Geneve>() + options_len)
-    }
 }
 
 /// The entry that lets the hypervisor host `source` send from `tuple`.
@@ -93,17 +74,16 @@ fn sender(table: &NatTable, tuple: &Tuple, source: Ipv6Addr) -> Result<BoundaryN
     }
 }
 
-/// A boundary understands the options of its own class, none of which changes what it does.
-fn check_options(mut options: &[u8]) -> Result<(), BoundaryDrop> {
-    while !options.is_empty() {
-        let bad = |_| BoundaryDrop::GeneveOptions;
-        let (option, _) = wire::split::<GeneveOption>(options).map_err(bad)?;
-        let known = option.class.get() == OPTION_CLASS && option.kind & !CRITICAL <= 2;
-        if option.kind & CRITICAL != 0 && !known {
-            return Err(BoundaryDrop::GeneveCritical);
-        }
-        let len = size_of::<GeneveOption>() + usize::from(option.words & 0x1f) * 4;
-        options = options.get(len..).ok_or(BoundaryDrop::GeneveOptions)?;
-    }
-    Ok(())
+/// Checks the Geneve header and answers where the inner frame begins. None of the options that
+/// are understood changes what a boundary does.
+fn inner_start(vni: Vni, source: Ipv6Addr, datagram: &[u8]) -> Result<usize, BoundaryDrop> {
+    let nobody = Ipv6Addr::UNSPECIFIED;
+    let outer = OuterFacts::parse_geneve(datagram, 0, source, nobody, &DIALECT);
+    let outer = outer.map_err(|reason| match reason {
+        DropReason::GeneveHeader => BoundaryDrop::GeneveHeader,
+        DropReason::GeneveOptions => BoundaryDrop::GeneveOptions,
+        DropReason::GeneveCritical => BoundaryDrop::GeneveCritical,
+        _ => BoundaryDrop::Truncated,
+    })?;
+    if outer.vni == vni { Ok(outer.inner) } else { Err(BoundaryDrop::WrongVni) }
 }

@@ -1,0 +1,88 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The firewall layer: which connections may be opened.
+//!
+//! A rule decides about the packet that opens a connection; packets of the connection then pass
+//! both ways. Default: nothing in, everything out.
+
+use crate::meta::PEER_VNI;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use opte::drop_reason::DropReason;
+use opte::layer::{DefaultAction, Layer, LayerSide, Return};
+use opte::meta::MetaValue;
+use opte::rule::{Action, Predicate, Rule, RuleId};
+use opte::table::Table;
+use opte_api::{Direction, IpCidr, Protocol};
+use oxide_vpc_api::{FirewallAction, FirewallRule, Hosts, IcmpFilter, ProtocolFilter};
+
+/// Name of the layer.
+pub const NAME: &str = "firewall";
+
+/// The layer without rules.
+pub fn empty() -> Layer {
+    Layer {
+        name: NAME,
+        sides: [
+            LayerSide::new(Table::EMPTY, DefaultAction::AllowStateful),
+            LayerSide::new(Table::EMPTY, DefaultAction::Deny(DropReason::FirewallDefault)),
+        ],
+        on_return: Return::Pass,
+    }
+}
+
+/// The layer with other rules.
+pub fn with_rules(layer: &Layer, rules: &[(Direction, Arc<Rule>)]) -> Layer {
+    let side = |direction: Direction| {
+        let ours = rules.iter().filter(|(of, _)| *of == direction);
+        let table = Table::by_priority(ours.map(|(_, rule)| rule.clone()).collect());
+        layer.side(direction).with_table(table)
+    };
+    Layer { name: NAME, sides: Direction::BOTH.map(side), on_return: layer.on_return }
+}
+
+/// A rule in the engine's words.
+pub fn compile(id: RuleId, rule: &FirewallRule) -> Rule {
+    let mut predicates = Vec::new();
+    predicates.extend(remote(rule.direction, &rule.hosts));
+    predicates.extend(protocol(&rule.protocol));
+    if !rule.ports.is_empty() {
+        let ranges = rule.ports.iter().map(|range| (range.first, range.last)).collect();
+        predicates.push(Predicate::DstPort(ranges));
+    }
+    let action = match rule.action {
+        FirewallAction::Allow => Action::AllowStateful,
+        FirewallAction::Deny => Action::Deny(DropReason::FirewallRule),
+    };
+    Rule::new(id, rule.priority, predicates, action)
+}
+
+/// The remote side is the source of what comes in, and the destination of what goes out.
+fn remote(direction: Direction, hosts: &Hosts) -> Option<Predicate> {
+    let prefix = match *hosts {
+        Hosts::Any => return None,
+        Hosts::Vni(vni) => return Some(Predicate::Meta(PEER_VNI.slot(), vni.to_bits())),
+        Hosts::Ip(ip) => IpCidr::host(ip),
+        Hosts::Subnet(prefix) => prefix,
+    };
+    Some(match direction {
+        Direction::Out => Predicate::Dst(prefix),
+        Direction::In => Predicate::Src(prefix),
+    })
+}
+
+fn protocol(filter: &ProtocolFilter) -> Vec<Predicate> {
+    let icmp = |protocol, filter: &IcmpFilter| {
+        let kind = filter.kind.map(|kind| Predicate::IcmpType(kind, kind));
+        let codes = filter.codes.map(|(first, last)| Predicate::IcmpCode(first, last));
+        [Some(Predicate::Protocol(protocol)), kind, codes].into_iter().flatten().collect()
+    };
+    match filter {
+        ProtocolFilter::Any => Vec::new(),
+        ProtocolFilter::Icmp(filter) => icmp(Protocol::ICMP, filter),
+        ProtocolFilter::Icmpv6(filter) => icmp(Protocol::ICMPV6, filter),
+        ProtocolFilter::Number(number) => [Predicate::Protocol(*number)].into(),
+    }
+}

@@ -1,0 +1,182 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The gateway layer: what the guest may say on its link, and who answers it there.
+
+use crate::mappings::Mappings;
+use crate::meta::PEER_VNI;
+use crate::services::{self, Checksum};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use opte::drop_reason::DropReason;
+use opte::edit::HeaderEdit;
+use opte::layer::{DefaultAction, Layer, LayerSide, Return};
+use opte::rule::{Act, Action, Answer, Predicate, Respond, Rule, RuleId};
+use opte::table::Table;
+use opte::walk::Walk;
+use opte_api::{IpCidr, MacAddr, Protocol, Vni};
+use oxide_vpc_api::PortConfig;
+
+/// Name of the layer.
+pub const NAME: &str = "gateway";
+
+const SERVICE: u16 = 1;
+const NDP_REST: u16 = 5;
+const SOURCE_CHECK: u16 = 1000;
+/// Router solicitation to redirect (RFC 4861).
+const NDP_TYPES: (u8, u8) = (133, 137);
+
+/// A service of the gateway, in the shape that all of them have.
+type Service = fn(&PortConfig, &[u8], Checksum) -> services::Answer;
+
+/// The layer of a port.
+pub fn layer(config: &Arc<PortConfig>) -> Layer {
+    let mut rules = Rules { next_id: 0, out: Vec::new(), inbound: Vec::new() };
+    rules.services(config);
+    rules.source_checks(config);
+    Layer {
+        name: NAME,
+        sides: [
+            LayerSide::new(Table::by_priority(rules.out), DefaultAction::Deny(DropReason::Spoofed)),
+            LayerSide::new(
+                Table::by_priority(rules.inbound),
+                DefaultAction::Deny(DropReason::NotForGuest),
+            ),
+        ],
+        on_return: Return::Rules,
+    }
+}
+
+struct Rules {
+    next_id: u64,
+    out: Vec<Arc<Rule>>,
+    inbound: Vec<Arc<Rule>>,
+}
+
+impl Rules {
+    fn rule(&mut self, priority: u16, predicates: Vec<Predicate>, action: Action) -> Arc<Rule> {
+        self.next_id += 1;
+        Arc::new(Rule::new(RuleId(self.next_id - 1), priority, predicates, action))
+    }
+
+    fn service(
+        &mut self,
+        config: &Arc<PortConfig>,
+        name: &'static str,
+        run: Service,
+        predicates: Vec<Predicate>,
+    ) {
+        let responder = Responder { config: config.clone(), name, run };
+        let rule = self.rule(SERVICE, predicates, Action::Respond(Arc::new(responder)));
+        self.out.push(rule);
+    }
+
+    fn services(&mut self, config: &Arc<PortConfig>) {
+        let udp = |ipv4, src_port, dst_port| {
+            let ports = [(dst_port, dst_port)].into();
+            [
+                Predicate::Ipv4(ipv4),
+                Predicate::Protocol(Protocol::UDP),
+                Predicate::SrcPort(src_port, src_port),
+                Predicate::DstPort(ports),
+            ]
+            .into()
+        };
+        let icmp = |protocol, (first, last)| {
+            [Predicate::Protocol(protocol), Predicate::IcmpType(first, last)].into()
+        };
+        self.service(
+            config,
+            "arp",
+            |c, f, _| services::arp::respond(c, f),
+            [Predicate::Arp].into(),
+        );
+        self.service(config, "dhcp", services::dhcp4::respond, udp(true, 68, 67));
+        self.service(config, "dhcpv6", services::dhcp6::respond, udp(false, 546, 547));
+        let echo = services::icmp::respond;
+        self.service(config, "echo", echo, icmp(Protocol::ICMP, (8, 8)));
+        self.service(config, "echo", echo, icmp(Protocol::ICMPV6, (128, 128)));
+        self.service(config, "ndp", services::ndp::respond, icmp(Protocol::ICMPV6, NDP_TYPES));
+        // Neighbour discovery stays on the link, both ways.
+        let deny = Action::Deny(DropReason::GatewayDeny);
+        let rest = self.rule(NDP_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny.clone());
+        self.out.push(rest);
+        let rest = self.rule(NDP_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny);
+        self.inbound.push(rest);
+    }
+
+    fn source_checks(&mut self, config: &PortConfig) {
+        for family in config.families() {
+            let ours = IpCidr::host(family.private_ip);
+            let from_guest = [Predicate::Src(ours), Predicate::SrcMac(config.mac)].into();
+            let act = Action::Act(Arc::new(FromGuest { vni: config.vni }));
+            let rule = self.rule(SOURCE_CHECK, from_guest, act);
+            self.out.push(rule);
+            let to_guest = [Predicate::Dst(ours), Predicate::DstMac(config.mac)].into();
+            let act = Action::Act(Arc::new(ToGuest { gateway_mac: config.gateway_mac }));
+            let rule = self.rule(SOURCE_CHECK, to_guest, act);
+            self.inbound.push(rule);
+        }
+    }
+}
+
+/// A service as the engine calls it.
+struct Responder {
+    config: Arc<PortConfig>,
+    name: &'static str,
+    run: Service,
+}
+
+impl Respond for Responder {
+    fn respond(&self, frame: &[u8], partial: bool) -> Answer {
+        let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
+        match (self.run)(&self.config, frame, checksum) {
+            services::Answer::Reply(bytes) => Answer::Reply(bytes),
+            services::Answer::Deny(_) => Answer::Drop(DropReason::GatewayDeny),
+            services::Answer::Pass => Answer::Pass,
+        }
+    }
+
+    fn describe(&self) -> String {
+        alloc::format!("answer {}", self.name)
+    }
+}
+
+/// A packet with the guest's own addresses goes on; whether it goes to a guest of the VPC is
+/// noted for the firewall.
+struct FromGuest {
+    vni: Vni,
+}
+
+impl Act for FromGuest {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        let dst = walk.key().ok_or(DropReason::Spoofed)?.dst();
+        let maps = walk.host_tables::<Mappings>();
+        if maps.is_some_and(|maps| maps.guest(self.vni, dst).is_some()) {
+            walk.meta.set(PEER_VNI, self.vni);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "allow".into()
+    }
+}
+
+/// The guest sees all packets as coming from its gateway.
+struct ToGuest {
+    gateway_mac: MacAddr,
+}
+
+impl Act for ToGuest {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        walk.edit(HeaderEdit { src_mac: Some(self.gateway_mac), ..HeaderEdit::NONE });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        alloc::format!("src_mac={}", self.gateway_mac)
+    }
+}

@@ -1,0 +1,194 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Where things live on the underlay: one immutable snapshot for all ports of a host.
+//!
+//! The maps share what a change does not touch, so making the next snapshot costs the change
+//! alone, however many entries there are.
+
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use opte_api::{IpCidr, OpteError, Vni};
+use oxide_vpc_api::request::Removal;
+use oxide_vpc_api::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
+use rpds::RedBlackTreeMapSync;
+
+/// Most guests that a host knows.
+pub const MAX_V2P: usize = 1 << 20;
+/// Most prefixes with ways out.
+pub const MAX_V2B: usize = 1 << 17;
+/// Most endpoints of one prefix.
+pub const MAX_ENDPOINTS: usize = 64;
+
+/// Prefixes by family, length and address, so that the longest that holds an address is found by
+/// one look-up for each length in use.
+type Prefixes = RedBlackTreeMapSync<IpCidr, Vec<BoundaryEndpoint>>;
+
+/// The mappings of a host.
+#[derive(Clone, Default)]
+pub struct Mappings {
+    guests: RedBlackTreeMapSync<(Vni, IpAddr), GuestLocation>,
+    boundary: Prefixes,
+    /// How many prefixes have each length, IPv4 and IPv6.
+    lengths: RedBlackTreeMapSync<(bool, u8), usize>,
+}
+
+impl Mappings {
+    /// Where a guest is.
+    pub fn guest(&self, vni: Vni, ip: IpAddr) -> Option<&GuestLocation> {
+        self.guests.get(&(vni, ip))
+    }
+
+    /// The ways out towards `dst`: those of the longest prefix that holds it.
+    pub fn boundary(&self, dst: IpAddr) -> Option<&[BoundaryEndpoint]> {
+        let ipv4 = dst.is_ipv4();
+        let lengths = self.lengths.range((ipv4, 0)..=(ipv4, 128)).rev();
+        let mut prefixes = lengths.filter_map(|((_, len), _)| IpCidr::new(dst, *len).ok());
+        prefixes.find_map(|prefix| self.boundary.get(&prefix)).map(Vec::as_slice)
+    }
+
+    /// These mappings, and where a guest is.
+    pub fn with_guest(&self, entry: &V2pEntry) -> Result<Self, OpteError> {
+        if entry.ip.is_multicast() || entry.location.mac.is_multicast() {
+            return Err(OpteError::invalid("mapping", "a guest has unicast addresses"));
+        }
+        let key = (entry.vni, entry.ip);
+        if self.guests.size() >= MAX_V2P && !self.guests.contains_key(&key) {
+            return Err(OpteError::Limit { what: "v2p mappings".into(), limit: MAX_V2P as u64 });
+        }
+        Ok(Self { guests: self.guests.insert(key, entry.location), ..self.clone() })
+    }
+
+    /// These mappings without that of a guest, if it is as given.
+    pub fn without_guest(&self, entry: &V2pEntry) -> (Self, Removal) {
+        let key = (entry.vni, entry.ip);
+        if self.guests.get(&key) != Some(&entry.location) {
+            return (self.clone(), Removal::Absent);
+        }
+        (Self { guests: self.guests.remove(&key), ..self.clone() }, Removal::Removed)
+    }
+
+    /// All guests in order.
+    pub fn guests(&self) -> impl Iterator<Item = V2pEntry> {
+        self.guests.iter().map(|((vni, ip), location)| V2pEntry {
+            vni: *vni,
+            ip: *ip,
+            location: *location,
+        })
+    }
+
+    /// These mappings with more ways out towards a prefix.
+    pub fn with_boundary(&self, entry: &V2bEntry) -> Result<Self, OpteError> {
+        if entry.endpoints.is_empty() {
+            return Err(OpteError::invalid("boundary mapping", "name at least one endpoint"));
+        }
+        if entry.prefix.is_multicast() {
+            return Err(OpteError::invalid("boundary mapping", "multicast does not leave so"));
+        }
+        let known = self.boundary.get(&entry.prefix);
+        if known.is_none() && self.boundary.size() >= MAX_V2B {
+            return Err(OpteError::Limit { what: "v2b prefixes".into(), limit: MAX_V2B as u64 });
+        }
+        let mut endpoints = known.cloned().unwrap_or_default();
+        endpoints.extend(&entry.endpoints);
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        if endpoints.len() > MAX_ENDPOINTS {
+            let what = "endpoints of one prefix".into();
+            return Err(OpteError::Limit { what, limit: MAX_ENDPOINTS as u64 });
+        }
+        let added = usize::from(known.is_none());
+        Ok(self.with_endpoints(entry.prefix, endpoints, |count| count + added))
+    }
+
+    /// These mappings without some ways out towards a prefix.
+    pub fn without_boundary(&self, entry: &V2bEntry) -> (Self, Removal) {
+        let Some(known) = self.boundary.get(&entry.prefix) else {
+            return (self.clone(), Removal::Absent);
+        };
+        let left: Vec<_> =
+            known.iter().filter(|endpoint| !entry.endpoints.contains(endpoint)).copied().collect();
+        if left.len() == known.len() {
+            return (self.clone(), Removal::Absent);
+        }
+        let gone = usize::from(left.is_empty());
+        (self.with_endpoints(entry.prefix, left, |count| count - gone), Removal::Removed)
+    }
+
+    fn with_endpoints(
+        &self,
+        prefix: IpCidr,
+        endpoints: Vec<BoundaryEndpoint>,
+        count: impl FnOnce(usize) -> usize,
+    ) -> Self {
+        let length = (prefix.is_ipv4(), prefix.prefix_len());
+        let count = count(self.lengths.get(&length).copied().unwrap_or(0));
+        Self {
+            guests: self.guests.clone(),
+            boundary: if endpoints.is_empty() {
+                self.boundary.remove(&prefix)
+            } else {
+                self.boundary.insert(prefix, endpoints)
+            },
+            lengths: if count == 0 {
+                self.lengths.remove(&length)
+            } else {
+                self.lengths.insert(length, count)
+            },
+        }
+    }
+
+    /// All prefixes in order.
+    pub fn boundaries(&self) -> impl Iterator<Item = V2bEntry> {
+        self.boundary
+            .iter()
+            .map(|(prefix, endpoints)| V2bEntry { prefix: *prefix, endpoints: endpoints.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(prefix: &str, endpoints: &[u16]) -> V2bEntry {
+        let endpoint = |last: &u16| BoundaryEndpoint {
+            underlay_ip: core::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, *last),
+            vni: Vni::new(99).unwrap(),
+        };
+        V2bEntry {
+            prefix: prefix.parse().unwrap(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+        }
+    }
+
+    #[test]
+    fn longest_prefix_and_removal() {
+        let mut maps = Mappings::default();
+        for (prefix, last) in [("0.0.0.0/0", 1), ("10.0.0.0/8", 2), ("10.1.0.0/16", 3), ("::/0", 4)]
+        {
+            maps = maps.with_boundary(&entry(prefix, &[last])).unwrap();
+        }
+        let last = |maps: &Mappings, dst: &str| {
+            maps.boundary(dst.parse().unwrap()).map(|found| found[0].underlay_ip.octets()[15])
+        };
+        assert_eq!(last(&maps, "10.1.2.3"), Some(3));
+        assert_eq!(last(&maps, "10.2.2.3"), Some(2));
+        assert_eq!(last(&maps, "9.9.9.9"), Some(1));
+        assert_eq!(last(&maps, "2001:db8::1"), Some(4));
+        let (maps, removal) = maps.without_boundary(&entry("10.1.0.0/16", &[3]));
+        assert_eq!((last(&maps, "10.1.2.3"), removal), (Some(2), Removal::Removed));
+        let (_, removal) = maps.without_boundary(&entry("10.1.0.0/16", &[3]));
+        assert_eq!(removal, Removal::Absent);
+    }
+
+    #[test]
+    fn endpoints_add_up() {
+        let maps = Mappings::default().with_boundary(&entry("::/0", &[2])).unwrap();
+        let maps = maps.with_boundary(&entry("::/0", &[1, 2])).unwrap();
+        assert_eq!(maps.boundaries().next().unwrap(), entry("::/0", &[1, 2]));
+        let (maps, _) = maps.without_boundary(&entry("::/0", &[1]));
+        assert_eq!(maps.boundaries().next().unwrap(), entry("::/0", &[2]));
+        assert!(maps.with_boundary(&entry("::/0", &[])).is_err());
+    }
+}

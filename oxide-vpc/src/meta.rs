@@ -1,0 +1,58 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What the layers of a VPC tell one another about a packet.
+
+use core::net::IpAddr;
+use opte::meta::{MetaKey, MetaValue};
+use opte_api::Vni;
+use uuid::Uuid;
+
+/// The VPC that the remote side is a guest of. Unset for the outside.
+pub const PEER_VNI: MetaKey<Vni> = MetaKey::new(0, "peer_vni");
+/// Kind of the route's target.
+pub const TARGET: MetaKey<Target> = MetaKey::new(1, "target");
+/// The gateway of a route to the outside.
+pub const GATEWAY: MetaKey<GatewayId> = MetaKey::new(2, "gateway");
+/// The guest that a route leads to.
+pub const TARGET_IP: MetaKey<IpAddr> = MetaKey::new(3, "target_ip");
+
+/// Kind of a route's target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// To the outside.
+    Gateway,
+    /// To one guest.
+    Ip,
+    /// To the guest that has the destination address.
+    Subnet,
+}
+
+impl MetaValue for Target {
+    fn to_bits(self) -> u128 {
+        self as u128
+    }
+
+    fn from_bits(bits: u128) -> Self {
+        match bits {
+            0 => Self::Gateway,
+            1 => Self::Ip,
+            _ => Self::Subnet,
+        }
+    }
+}
+
+/// An internet gateway; `None` is the one without a name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct GatewayId(pub Option<Uuid>);
+
+impl MetaValue for GatewayId {
+    fn to_bits(self) -> u128 {
+        self.0.unwrap_or(Uuid::nil()).as_u128()
+    }
+
+    fn from_bits(bits: u128) -> Self {
+        Self((bits != 0).then(|| Uuid::from_u128(bits)))
+    }
+}

@@ -1,0 +1,239 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The NAT layer: which external address stands for the guest.
+//!
+//! The router has stamped the gateway; only addresses that serve it are eligible, and among these
+//! floating goes before ephemeral before source NAT. A connection keeps its address for life: an
+//! address that is no longer eligible ends the connection, never moves it.
+
+use crate::choice::choose;
+use crate::meta::{GATEWAY, GatewayId, TARGET, Target};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::net::IpAddr;
+use opte::drop_reason::DropReason;
+use opte::layer::{DefaultAction, Layer, LayerSide, Return};
+use opte::meta::MetaValue;
+use opte::nat::{NatBinding, NatPool, ReservationSpace};
+use opte::rule::{Act, Action, Predicate, Rule, RuleId};
+use opte::table::Table;
+use opte::walk::Walk;
+use opte_api::{Direction, IpCidr};
+use oxide_vpc_api::{ExternalIps, GatewayMap, IpConfig};
+
+/// Name of the layer.
+pub const NAME: &str = "nat";
+
+const ONE_TO_ONE: u16 = 5;
+const NO_ADDRESS: u16 = 255;
+
+/// The layer without external addresses.
+pub fn empty() -> Layer {
+    Layer {
+        name: NAME,
+        sides: [
+            LayerSide::new(Table::EMPTY, DefaultAction::Allow),
+            LayerSide::new(Table::EMPTY, DefaultAction::Allow),
+        ],
+        on_return: Return::Translate,
+    }
+}
+
+/// The layer with the external addresses of `families`.
+pub fn with_addresses<'a>(
+    layer: &Layer,
+    families: impl Iterator<Item = &'a IpConfig>,
+    gateways: &GatewayMap,
+    space: &mut ReservationSpace,
+    mut next_id: impl FnMut() -> RuleId,
+) -> Layer {
+    let mut out = Vec::new();
+    let mut inbound = Vec::new();
+    for family in families {
+        let ipv4 = family.private_ip.is_ipv4();
+        for (gateway, external) in by_gateway(&family.external, gateways) {
+            let predicates = [
+                Predicate::Ipv4(ipv4),
+                Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits()),
+                Predicate::Meta(GATEWAY.slot(), gateway.to_bits()),
+            ];
+            let act = Action::Act(Arc::new(Outbound::new(&external, space)));
+            out.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
+        }
+        let private_ip = family.private_ip;
+        for external_ip in family.external.floating.iter().copied().chain(family.external.ephemeral)
+        {
+            let predicates = [Predicate::Dst(IpCidr::host(external_ip))];
+            let act = Action::Act(Arc::new(Inbound { private_ip, external_ip }));
+            inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
+        }
+    }
+    let outside = Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits());
+    let deny = Action::Deny(DropReason::NoExternalAddress);
+    out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside].into(), deny)));
+    Layer {
+        name: NAME,
+        sides: [
+            layer.side(Direction::Out).with_table(Table::by_priority(out)),
+            layer.side(Direction::In).with_table(Table::by_priority(inbound)),
+        ],
+        on_return: layer.on_return,
+    }
+}
+
+/// The addresses that are eligible for each gateway. Addresses without an entry in the map serve
+/// the gateway without a name, and only that one.
+fn by_gateway(external: &ExternalIps, gateways: &GatewayMap) -> BTreeMap<GatewayId, ExternalIps> {
+    let ids = |ip: IpAddr| -> BTreeSet<GatewayId> {
+        match gateways.get(&ip) {
+            None => [GatewayId(None)].into(),
+            Some(served) => served.iter().map(|uuid| GatewayId(Some(*uuid))).collect(),
+        }
+    };
+    let mut sets: BTreeMap<GatewayId, ExternalIps> = BTreeMap::new();
+    for ip in &external.floating {
+        for id in ids(*ip) {
+            sets.entry(id).or_default().floating.push(*ip);
+        }
+    }
+    for ip in external.ephemeral {
+        for id in ids(ip) {
+            sets.entry(id).or_default().ephemeral = Some(ip);
+        }
+    }
+    for range in &external.snat {
+        for id in ids(range.ip) {
+            sets.entry(id).or_default().snat.push(*range);
+        }
+    }
+    sets
+}
+
+/// Translates connections that the guest opens through one gateway.
+struct Outbound {
+    floating: Vec<IpAddr>,
+    ephemeral: Option<IpAddr>,
+    pools: Vec<NatPool>,
+}
+
+impl Outbound {
+    fn new(external: &ExternalIps, space: &mut ReservationSpace) -> Self {
+        let pool = |range: &oxide_vpc_api::SnatRange| {
+            NatPool::new(space, range.ip, range.first_port..=range.last_port)
+        };
+        Self {
+            floating: external.floating.clone(),
+            ephemeral: external.ephemeral,
+            pools: external.snat.iter().map(pool).collect(),
+        }
+    }
+
+    fn is_eligible(&self, binding: &NatBinding) -> bool {
+        match binding.external_port {
+            None => {
+                self.floating.contains(&binding.external_ip)
+                    || self.ephemeral == Some(binding.external_ip)
+            }
+            Some(_) => self.pools.iter().any(|pool| pool.holds(binding)),
+        }
+    }
+
+    /// Takes an address for a new connection.
+    fn bind(&self, walk: &mut Walk<'_>) -> Result<NatBinding, DropReason> {
+        let key = walk.key().ok_or(DropReason::NatProtocol)?;
+        let private_port = if key.is_echo() { key.dst_port() } else { key.src_port() };
+        let mut binding = NatBinding {
+            private_ip: key.src(),
+            external_ip: key.src(),
+            private_port,
+            external_port: None,
+        };
+        if let Some(ip) = choose(&self.floating, walk.hash, name).or(self.ephemeral.as_ref()) {
+            binding.external_ip = *ip;
+            return Ok(binding);
+        }
+        if !self.pools.iter().any(|pool| pool.serves(&key)) {
+            return Err(DropReason::NatProtocol);
+        }
+        let first = (walk.hash >> 32) as usize % self.pools.len();
+        let (before, from) = self.pools.split_at_checked(first).unwrap_or_default();
+        for pool in from.iter().chain(before) {
+            if let Some(lease) = pool.take(&key, walk.hash) {
+                binding.external_ip = pool.ip();
+                binding.external_port = Some(lease.port());
+                walk.lease = Some(lease);
+                return Ok(binding);
+            }
+        }
+        Err(DropReason::NatExhausted)
+    }
+}
+
+fn name(ip: &IpAddr) -> u64 {
+    let bits = ip.to_bits();
+    bits as u64 ^ (bits >> 64) as u64
+}
+
+impl Act for Outbound {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        match (walk.connection, walk.binding) {
+            (None, _) => walk.binding = Some(self.bind(walk)?),
+            (Some(_), Some(binding)) if self.is_eligible(&binding) => {}
+            (Some(_), Some(_)) => return Err(DropReason::NoExternalAddress),
+            // Opened without translation, when its route led elsewhere.
+            (Some(_), None) => return Err(DropReason::UntranslatedOutside),
+        }
+        walk.translate();
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let mut text = String::from("translate");
+        // Writing to a String cannot fail.
+        for ip in &self.floating {
+            let _ = write!(text, " floating={ip}");
+        }
+        for ip in self.ephemeral {
+            let _ = write!(text, " ephemeral={ip}");
+        }
+        for pool in &self.pools {
+            let (first, last) = (pool.ports().start(), pool.ports().end());
+            let _ = write!(text, " snat={}:{first}-{last}", pool.ip());
+        }
+        text
+    }
+}
+
+/// Translates connections that come to a floating or ephemeral address. They are answered from
+/// that address, whatever the guest's route says.
+struct Inbound {
+    private_ip: IpAddr,
+    external_ip: IpAddr,
+}
+
+impl Act for Inbound {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        let binding = NatBinding {
+            private_ip: self.private_ip,
+            external_ip: self.external_ip,
+            private_port: 0,
+            external_port: None,
+        };
+        if walk.connection.is_none() {
+            walk.binding = Some(binding);
+        } else if walk.binding != Some(binding) {
+            return Err(DropReason::NoExternalAddress);
+        }
+        walk.translate();
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        alloc::format!("translate {} to {}", self.external_ip, self.private_ip)
+    }
+}

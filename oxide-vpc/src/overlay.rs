@@ -1,0 +1,164 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The overlay layer: into and out of the tunnel.
+
+use crate::choice::choose;
+use crate::mappings::Mappings;
+use crate::meta::{PEER_VNI, TARGET, TARGET_IP, Target};
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::net::{IpAddr, Ipv6Addr};
+use opte::drop_reason::DropReason;
+use opte::edit::{HeaderEdit, OuterEdit};
+use opte::flow_key::FlowKey;
+use opte::geneve::Dialect;
+use opte::layer::{DefaultAction, Layer, LayerSide, Return};
+use opte::outer::{GeneveOptions, Outer};
+use opte::rule::{Act, Action, Rule, RuleId};
+use opte::table::Table;
+use opte::walk::Walk;
+use opte_api::{MacAddr, Protocol, Vni};
+use oxide_vpc_api::{BoundaryEndpoint, PortConfig};
+
+/// Name of the layer.
+pub const NAME: &str = "overlay";
+
+/// Option class of this network's Geneve options.
+pub const OPTION_CLASS: u16 = 0x0129;
+/// Marks packets that come from outside; no body.
+pub const OPTION_EXTERNAL: u8 = 0;
+/// Multicast; four bytes of body.
+pub const OPTION_MULTICAST: u8 = 1;
+/// Segment size; four bytes of body, zero as a port sends it.
+pub const OPTION_SEGMENT_SIZE: u8 = 2;
+
+/// The Geneve options that this network understands.
+pub const DIALECT: Dialect = Dialect {
+    class: OPTION_CLASS,
+    known: &[OPTION_EXTERNAL, OPTION_MULTICAST, OPTION_SEGMENT_SIZE],
+    external: OPTION_EXTERNAL,
+};
+
+/// The option that packets from outside carry.
+pub const EXTERNAL_MARK: [u8; 4] = [0x01, 0x29, OPTION_EXTERNAL, 0];
+const SEGMENT_SIZE: [u8; 8] = [0x01, 0x29, OPTION_SEGMENT_SIZE, 1, 0, 0, 0, 0];
+
+/// The layer of a port.
+pub fn layer(config: &PortConfig) -> Layer {
+    let rule = |id, act: Arc<dyn Act>| {
+        let rule = Rule::new(RuleId(id), 1, [].into(), Action::Act(act));
+        Table::by_priority([Arc::new(rule)].into())
+    };
+    let encapsulate = Encapsulate {
+        vni: config.vni,
+        underlay_ip: config.underlay_ip,
+        boundary_mac: config.boundary_mac,
+        segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
+    };
+    let deny = DefaultAction::Deny(DropReason::NoMapping);
+    Layer {
+        name: NAME,
+        sides: [
+            LayerSide::new(rule(0, Arc::new(encapsulate)), deny),
+            LayerSide::new(rule(1, Arc::new(Decapsulate)), deny),
+        ],
+        on_return: Return::Rules,
+    }
+}
+
+struct Encapsulate {
+    vni: Vni,
+    underlay_ip: Ipv6Addr,
+    boundary_mac: MacAddr,
+    segment_size: GeneveOptions,
+}
+
+impl Encapsulate {
+    fn to_boundary(
+        &self,
+        walk: &Walk<'_>,
+        maps: &Mappings,
+        key: &FlowKey,
+    ) -> Result<(MacAddr, Outer), DropReason> {
+        if walk.binding.is_none() {
+            return Err(DropReason::UntranslatedOutside);
+        }
+        let endpoints = maps.boundary(key.dst()).ok_or(DropReason::NoBoundary)?;
+        let endpoint = choose(endpoints, walk.hash, endpoint_name).ok_or(DropReason::NoBoundary)?;
+        let outer = self.outer(endpoint.underlay_ip, endpoint.vni, walk.hash, GeneveOptions::NONE);
+        Ok((self.boundary_mac, outer))
+    }
+
+    fn to_guest(
+        &self,
+        walk: &Walk<'_>,
+        maps: &Mappings,
+        key: &FlowKey,
+        ip: IpAddr,
+    ) -> Result<(MacAddr, Outer), DropReason> {
+        if walk.binding.is_some() {
+            return Err(DropReason::TranslatedInside);
+        }
+        let guest = maps.guest(self.vni, ip).ok_or(DropReason::NoMapping)?;
+        let options =
+            if key.protocol() == Protocol::TCP { self.segment_size } else { GeneveOptions::NONE };
+        Ok((guest.mac, self.outer(guest.underlay_ip, self.vni, walk.hash, options)))
+    }
+
+    fn outer(&self, dst: Ipv6Addr, vni: Vni, hash: u64, options: GeneveOptions) -> Outer {
+        // A port of the dynamic range (RFC 6335) that is constant for the flow.
+        let source_port = 0xc000 | (hash >> 48) as u16;
+        Outer { src: self.underlay_ip, dst, source_port, vni, options, traffic_class: 0 }
+    }
+}
+
+fn endpoint_name(endpoint: &BoundaryEndpoint) -> u64 {
+    let bits = endpoint.underlay_ip.to_bits();
+    bits as u64 ^ (bits >> 64) as u64 ^ u64::from(endpoint.vni.get()) << 40
+}
+
+impl Act for Encapsulate {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        let key = walk.key().ok_or(DropReason::NoMapping)?;
+        if key.dst().is_multicast() {
+            return Err(DropReason::Multicast);
+        }
+        let maps: &Mappings = walk.host_tables().ok_or(DropReason::NoMapping)?;
+        let (dst_mac, outer) = match walk.meta.get(TARGET).ok_or(DropReason::NoRoute)? {
+            Target::Gateway => self.to_boundary(walk, maps, &key)?,
+            Target::Subnet => self.to_guest(walk, maps, &key, key.dst())?,
+            Target::Ip => {
+                let ip = walk.meta.get(TARGET_IP).ok_or(DropReason::NoRoute)?;
+                self.to_guest(walk, maps, &key, ip)?
+            }
+        };
+        walk.edit(HeaderEdit {
+            dst_mac: Some(dst_mac),
+            outer: OuterEdit::Set(outer),
+            ..HeaderEdit::NONE
+        });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "encapsulate".into()
+    }
+}
+
+struct Decapsulate;
+
+impl Act for Decapsulate {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        if let Some(vni) = walk.mark.sender_vni() {
+            walk.meta.set(PEER_VNI, vni);
+        }
+        walk.edit(HeaderEdit { outer: OuterEdit::Strip, ..HeaderEdit::NONE });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "decapsulate".into()
+    }
+}

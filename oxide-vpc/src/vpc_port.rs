@@ -1,0 +1,217 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What a port has been told, and the layers that follow from it.
+//!
+//! Every change is checked first and then made; a refused change leaves everything as it was.
+//! Only the layer that a change concerns is made anew, and rules that stay keep their number and
+//! their counters.
+
+use crate::{firewall, gateway, nat, overlay, router};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use opte::layer::Layer;
+use opte::nat::ReservationSpace;
+use opte::rule::{Rule, RuleId};
+use opte_api::{Direction, OpteError};
+use oxide_vpc_api::firewall::MAX_RULES;
+use oxide_vpc_api::request::Removal;
+use oxide_vpc_api::{ExternalIps, FirewallRule, GatewayMap, PortConfig, RouteEntry};
+
+/// Most routes of one port.
+pub const MAX_ROUTES: usize = 200_000;
+
+/// The configuration of a port, and its layers.
+pub struct VpcPort {
+    config: Arc<PortConfig>,
+    gateways: GatewayMap,
+    firewall: Vec<(Direction, Arc<Rule>)>,
+    routes: Vec<(RouteEntry, Arc<Rule>)>,
+    layers: Layers,
+    next_rule: u64,
+}
+
+/// In the order in which outbound packets pass them.
+struct Layers {
+    gateway: Arc<Layer>,
+    firewall: Arc<Layer>,
+    router: Arc<Layer>,
+    nat: Arc<Layer>,
+    overlay: Arc<Layer>,
+}
+
+impl VpcPort {
+    /// A port without rules, routes and gateway map.
+    pub fn new(config: PortConfig, space: &mut ReservationSpace) -> Result<Self, OpteError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let layers = Layers {
+            gateway: Arc::new(gateway::layer(&config)),
+            firewall: Arc::new(firewall::empty()),
+            router: Arc::new(router::empty()),
+            nat: Arc::new(nat::empty()),
+            overlay: Arc::new(overlay::layer(&config)),
+        };
+        let mut port = Self {
+            config,
+            gateways: GatewayMap::new(),
+            firewall: Vec::new(),
+            routes: Vec::new(),
+            layers,
+            next_rule: 0,
+        };
+        port.rebuild_nat(space);
+        Ok(port)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &PortConfig {
+        &self.config
+    }
+
+    /// Which gateways each external address serves.
+    pub const fn gateways(&self) -> &GatewayMap {
+        &self.gateways
+    }
+
+    /// The layers for a policy.
+    pub fn layers(&self) -> Vec<Arc<Layer>> {
+        let Layers { gateway, firewall, router, nat, overlay } = &self.layers;
+        [gateway, firewall, router, nat, overlay].map(Arc::clone).into()
+    }
+
+    fn next_id(&mut self) -> RuleId {
+        self.next_rule += 1;
+        RuleId(self.next_rule - 1)
+    }
+
+    /// Adds a firewall rule.
+    pub fn add_firewall_rule(&mut self, rule: &FirewallRule) -> Result<RuleId, OpteError> {
+        rule.validate()?;
+        if self.firewall.len() >= MAX_RULES {
+            return Err(too_many_rules());
+        }
+        let id = self.next_id();
+        self.firewall.push((rule.direction, Arc::new(firewall::compile(id, rule))));
+        self.rebuild_firewall();
+        Ok(id)
+    }
+
+    /// Removes a firewall rule.
+    pub fn remove_firewall_rule(&mut self, direction: Direction, id: RuleId) -> Removal {
+        let count = self.firewall.len();
+        self.firewall.retain(|(of, rule)| (*of, rule.id) != (direction, id));
+        if self.firewall.len() == count {
+            return Removal::Absent;
+        }
+        self.rebuild_firewall();
+        Removal::Removed
+    }
+
+    /// Replaces all firewall rules.
+    pub fn set_firewall_rules(&mut self, rules: &[FirewallRule]) -> Result<(), OpteError> {
+        if rules.len() > MAX_RULES {
+            return Err(too_many_rules());
+        }
+        rules.iter().try_for_each(FirewallRule::validate)?;
+        self.firewall = rules
+            .iter()
+            .map(|rule| {
+                let id = self.next_id();
+                (rule.direction, Arc::new(firewall::compile(id, rule)))
+            })
+            .collect();
+        self.rebuild_firewall();
+        Ok(())
+    }
+
+    fn rebuild_firewall(&mut self) {
+        self.layers.firewall =
+            Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
+    }
+
+    /// Adds a route. One that is there already stays as it is.
+    pub fn add_route(&mut self, route: RouteEntry) -> Result<(), OpteError> {
+        route.validate()?;
+        if self.routes.iter().any(|(known, _)| *known == route) {
+            return Ok(());
+        }
+        if self.routes.len() >= MAX_ROUTES {
+            return Err(OpteError::Limit { what: "routes".into(), limit: MAX_ROUTES as u64 });
+        }
+        let id = self.next_id();
+        self.routes.push((route, Arc::new(router::compile(id, &route))));
+        self.rebuild_router();
+        Ok(())
+    }
+
+    /// Removes a route, found by all of its fields.
+    pub fn remove_route(&mut self, route: &RouteEntry) -> Removal {
+        let count = self.routes.len();
+        self.routes.retain(|(known, _)| known != route);
+        if self.routes.len() == count {
+            return Removal::Absent;
+        }
+        self.rebuild_router();
+        Removal::Removed
+    }
+
+    fn rebuild_router(&mut self) {
+        self.layers.router = Arc::new(router::with_routes(&self.layers.router, &self.routes));
+    }
+
+    /// Replaces the external addresses of both families and the gateways they serve. Connections
+    /// on addresses that stay eligible are not touched, nor are their leases.
+    pub fn set_external_ips(
+        &mut self,
+        ipv4: Option<ExternalIps>,
+        ipv6: Option<ExternalIps>,
+        gateways: GatewayMap,
+        space: &mut ReservationSpace,
+    ) -> Result<(), OpteError> {
+        let mut config = PortConfig::clone(&self.config);
+        for (family, given, is_ipv4) in
+            [(&mut config.ipv4, ipv4, true), (&mut config.ipv6, ipv6, false)]
+        {
+            let given = given.unwrap_or_default();
+            given.validate(is_ipv4)?;
+            match family {
+                Some(family) => family.external = given,
+                None if given == ExternalIps::default() => {}
+                None => {
+                    let name = if is_ipv4 { "IPv4" } else { "IPv6" };
+                    let why = alloc::format!("the port has no {name} address");
+                    return Err(OpteError::invalid("external address", why));
+                }
+            }
+        }
+        self.config = Arc::new(config);
+        self.gateways = gateways;
+        self.rebuild_nat(space);
+        space.tidy();
+        Ok(())
+    }
+
+    fn rebuild_nat(&mut self, space: &mut ReservationSpace) {
+        let config = self.config.clone();
+        let mut next_rule = self.next_rule;
+        let next_id = || {
+            next_rule += 1;
+            RuleId(next_rule - 1)
+        };
+        let layer = nat::with_addresses(
+            &self.layers.nat,
+            config.families(),
+            &self.gateways,
+            space,
+            next_id,
+        );
+        self.layers.nat = Arc::new(layer);
+        self.next_rule = next_rule;
+    }
+}
+
+fn too_many_rules() -> OpteError {
+    OpteError::Limit { what: "firewall rules".into(), limit: MAX_RULES as u64 }
+}

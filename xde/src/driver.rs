@@ -1,0 +1,274 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A hypervisor host: frames of guests and of the underlay go in by batches, and leave by
+//! [`Egress`].
+
+use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
+use crate::management::Management;
+use crate::switch::{Device, Switch};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use opte::counters::{Counters, Tally};
+use opte::drop_reason::DropReason;
+use opte::event::Event;
+use opte::frame::{Frame, Rewrite};
+use opte::geneve::{Mark, OuterFacts};
+use opte::headers::Headers;
+use opte::host::{Host, Lock, Observer};
+use opte::outer::Outer;
+use opte::port::{Caching, Verdict};
+use opte::wire::{Ether, view};
+use opte_api::frame::Header;
+use opte_api::{Direction, MacAddr};
+use oxide_vpc::overlay::DIALECT;
+
+/// Number that events have for packets which reach no port.
+pub const NO_PORT: u32 = u32::MAX;
+
+/// What a driver is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct DriverOptions {
+    /// Secret of hashes and choices; from the host's random source.
+    pub seed: u64,
+    /// Most flows of each port.
+    pub flow_limit: u32,
+    /// Whether packets may run stored transforms.
+    pub caching: Caching,
+}
+
+impl DriverOptions {
+    /// The usual options with a seed.
+    pub const fn new(seed: u64) -> Self {
+        let flow_limit = opte::flow_table::DEFAULT_FLOW_LIMIT;
+        Self { seed, flow_limit, caching: Caching::Stored }
+    }
+}
+
+/// A hypervisor host.
+pub struct Driver<H: Host> {
+    pub(crate) options: DriverOptions,
+    pub(crate) observer: Arc<H::Observer>,
+    pub(crate) switch: H::Lock<Arc<Switch<H>>>,
+    /// Packets that reached no port.
+    pub(crate) counters: Counters,
+    management: H::Lock<Management<H>>,
+}
+
+impl<H: Host> Driver<H> {
+    /// A host without ports and underlay.
+    pub fn new(seed: u64, observer: H::Observer) -> Self {
+        Self::with_options(DriverOptions::new(seed), observer)
+    }
+
+    /// The same with other options.
+    pub fn with_options(options: DriverOptions, observer: H::Observer) -> Self {
+        Self {
+            options,
+            observer: Arc::new(observer),
+            switch: H::Lock::new(Arc::new(Switch::new(core::iter::empty(), options.seed))),
+            counters: Counters::default(),
+            management: H::Lock::new(Management::default()),
+        }
+    }
+
+    /// Serves one request; answers a whole frame, header and body. Requests are served one after
+    /// the other; packets do not wait for them.
+    pub fn control(
+        &self,
+        platform: &mut dyn Platform,
+        now: Moment,
+        header: Header,
+        body: &[u8],
+    ) -> Vec<u8> {
+        self.management.with(|management| management.serve(self, platform, now, header, body))
+    }
+
+    /// Takes frames that the guest of `port` has sent; leaves `frames` empty.
+    pub fn from_guest<F: Frame>(
+        &self,
+        port: PortId,
+        frames: &mut Vec<F>,
+        now: Moment,
+        out: &mut impl Egress<F>,
+    ) {
+        let switch = self.switch();
+        let Some(device) = switch.device(port) else {
+            frames.drain(..).for_each(|_| self.lost(Direction::Out));
+            return;
+        };
+        let mut tally = Tally::default();
+        for mut frame in frames.drain(..) {
+            let headers = Headers::parse(frame.head(), frame.len(), 0, Mark::GUEST);
+            let verdict = device.port.process(
+                Direction::Out,
+                &mut frame,
+                headers.as_ref().map_err(|reason| *reason),
+                now,
+                &mut tally,
+            );
+            match verdict {
+                Verdict::Forward(rewrite) => self.send(&switch, frame, &rewrite, now, out),
+                Verdict::Reply(bytes) => out.reply(device.id, bytes),
+                Verdict::Drop(_) => {}
+            }
+        }
+        device.port.counters().add(&tally);
+    }
+
+    /// Takes frames that came over the underlay; leaves `frames` empty.
+    pub fn from_underlay<F: Frame>(
+        &self,
+        shape: UnderlayShape,
+        frames: &mut Vec<F>,
+        now: Moment,
+        out: &mut impl Egress<F>,
+    ) {
+        let switch = self.switch();
+        let mut batch = Arrivals { tally: Tally::default(), device: None };
+        for frame in frames.drain(..) {
+            match arrival(&switch, &frame, shape) {
+                Ok((device, outer)) => {
+                    let at = At { ether: outer.inner, mark: outer.mark() };
+                    batch.deliver(device, frame, at, now, out);
+                }
+                Err(reason) => self.refuse(reason),
+            }
+        }
+        batch.flush();
+    }
+
+    /// Sends what a guest's port let out: to another guest of this host as it is, or away.
+    fn send<F: Frame>(
+        &self,
+        switch: &Switch<H>,
+        frame: F,
+        rewrite: &Rewrite,
+        now: Moment,
+        out: &mut impl Egress<F>,
+    ) {
+        let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
+        match self.local_guest(switch, &frame, rewrite, outer) {
+            Ok(Some(device)) => {
+                let mut batch = Arrivals { tally: Tally::default(), device: None };
+                let mark = Mark::underlay(outer.vni, false);
+                batch.deliver(device, frame, At { ether: rewrite.strip.into(), mark }, now, out);
+                batch.flush();
+            }
+            Ok(None) => out.to_underlay(frame, rewrite),
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// The device that the frame is for, if it is one of this host's.
+    fn local_guest<'a, F: Frame>(
+        &self,
+        switch: &'a Switch<H>,
+        frame: &F,
+        rewrite: &Rewrite,
+        outer: &Outer,
+    ) -> Result<Option<&'a Arc<Device<H>>>, DropReason> {
+        if !switch.is_local(outer.dst) {
+            return Ok(None);
+        }
+        let ether: &Ether = view(frame.head(), rewrite.strip.into())?;
+        let device = switch.guest(outer.vni, MacAddr(ether.dst));
+        device.filter(|d| d.underlay_ip == outer.dst).ok_or(DropReason::NoPort).map(Some)
+    }
+
+    /// Removes flows of all ports that were idle for too long. To be called a few times a second.
+    pub fn poll(&self, now: Moment) {
+        for device in self.switch().devices() {
+            device.port.expire(now);
+        }
+    }
+
+    /// The device of this number.
+    pub fn device(&self, port: PortId) -> Option<Arc<Device<H>>> {
+        self.switch().device(port).cloned()
+    }
+
+    pub(crate) fn switch(&self) -> Arc<Switch<H>> {
+        self.switch.with(|switch| switch.clone())
+    }
+
+    /// A frame for which there is no port any more.
+    fn lost(&self, direction: Direction) {
+        self.counters.dropped(direction, DropReason::NoPort);
+    }
+
+    /// A frame from the underlay, or on its way to another guest, that reaches no port.
+    fn refuse(&self, reason: DropReason) {
+        self.counters.dropped(Direction::In, reason);
+        self.observer.observe(&Event::dropped(NO_PORT, Direction::In, reason, None));
+    }
+}
+
+/// Where the inner frame begins, and what the outer headers said.
+#[derive(Clone, Copy)]
+struct At {
+    ether: usize,
+    mark: Mark,
+}
+
+/// Frames that reach guests. What they come to is added up for as long as they go to one device.
+struct Arrivals<'a, H: Host> {
+    tally: Tally,
+    device: Option<&'a Arc<Device<H>>>,
+}
+
+impl<'a, H: Host> Arrivals<'a, H> {
+    fn deliver<F: Frame>(
+        &mut self,
+        device: &'a Arc<Device<H>>,
+        mut frame: F,
+        at: At,
+        now: Moment,
+        out: &mut impl Egress<F>,
+    ) {
+        if self.device.is_none_or(|last| last.id != device.id) {
+            self.flush();
+            self.device = Some(device);
+        }
+        let headers = Headers::parse(frame.head(), frame.len(), at.ether, at.mark);
+        let headers = headers.as_ref().map_err(|reason| *reason);
+        let verdict = device.port.process(Direction::In, &mut frame, headers, now, &mut self.tally);
+        // No layer answers packets that come in; what answers the guest goes to the guest.
+        match verdict {
+            Verdict::Forward(rewrite) => out.to_guest(device.id, frame, &rewrite),
+            Verdict::Reply(bytes) => out.reply(device.id, bytes),
+            Verdict::Drop(_) => {}
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(device) = self.device.take() {
+            device.port.counters().add(&self.tally);
+            self.tally = Tally::default();
+        }
+    }
+}
+
+/// The device that a frame from the underlay is for.
+fn arrival<'a, H: Host, F: Frame>(
+    switch: &'a Switch<H>,
+    frame: &F,
+    shape: UnderlayShape,
+) -> Result<(&'a Arc<Device<H>>, OuterFacts), DropReason> {
+    let head = frame.head();
+    let outer = match shape {
+        UnderlayShape::Ethernet => OuterFacts::parse(head, frame.len(), &DIALECT)?,
+        UnderlayShape::Geneve { src, dst } => {
+            OuterFacts::parse_geneve(head, 0, src, dst, &DIALECT)?
+        }
+    };
+    let ether: &Ether = view(head, outer.inner)?;
+    let mac = MacAddr(ether.dst);
+    if mac.is_multicast() {
+        return Err(DropReason::Multicast);
+    }
+    let device = switch.guest(outer.vni, mac);
+    let device = device.filter(|device| device.underlay_ip == outer.dst);
+    Ok((device.ok_or(DropReason::NoPort)?, outer))
+}

@@ -1,0 +1,313 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Requests to a hypervisor host.
+//!
+//! Each request is checked, then carried out, then published; one that is refused has changed
+//! nothing. What is told of many ports (mappings) becomes one snapshot that all their policies
+//! share.
+
+use crate::dispatch::{refuse_version, serve};
+use crate::driver::Driver;
+use crate::dump;
+use crate::host::{Moment, Platform, PortId};
+use crate::switch::{Device, Switch};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use opte::host::{Host, Lock};
+use opte::nat::ReservationSpace;
+use opte::policy::{IdleLimits, PolicyRules};
+use opte::port::{Port, PortOptions};
+use opte::rule::RuleId;
+use opte_api::OpteError;
+use opte_api::frame::{Header, Request, encode_answer};
+use oxide_vpc::{Mappings, VpcPort};
+use oxide_vpc_api::dump::UnderlayInfo;
+use oxide_vpc_api::request::*;
+use oxide_vpc_api::{GuestLocation, PortName, V2pEntry};
+
+/// Most ports of one host.
+pub const MAX_PORTS: usize = 4096;
+/// Most links of the underlay.
+pub const MAX_LINKS: usize = 8;
+
+/// A port with all that it has been told.
+pub(crate) struct Managed<H: Host> {
+    pub device: Arc<Device<H>>,
+    pub vpc: VpcPort,
+}
+
+/// All that a host has been told.
+pub(crate) struct Management<H: Host> {
+    pub ports: BTreeMap<PortName, Managed<H>>,
+    pub maps: Arc<Mappings>,
+    underlay: Vec<String>,
+    space: ReservationSpace,
+    next_id: u32,
+}
+
+impl<H: Host> Default for Management<H> {
+    fn default() -> Self {
+        Self {
+            ports: BTreeMap::new(),
+            maps: Arc::default(),
+            underlay: Vec::new(),
+            space: ReservationSpace::default(),
+            next_id: 0,
+        }
+    }
+}
+
+impl<H: Host> Management<H> {
+    /// Serves one request.
+    pub fn serve(
+        &mut self,
+        driver: &Driver<H>,
+        platform: &mut dyn Platform,
+        now: Moment,
+        header: Header,
+        body: &[u8],
+    ) -> Vec<u8> {
+        if let Some(refusal) = refuse_version(header) {
+            return refusal;
+        }
+        match header.code {
+            CreatePort::CODE => serve(body, |r| self.create(driver, platform, r)),
+            DeletePort::CODE => serve(body, |r| self.delete(driver, platform, r)),
+            SetUnderlay::CODE => serve(body, |r| self.set_underlay(platform, r)),
+            ClearUnderlay::CODE => serve(body, |ClearUnderlay {}| self.clear_underlay(platform)),
+            ShowUnderlay::CODE => {
+                serve(body, |ShowUnderlay {}| Ok(UnderlayInfo { links: self.underlay.clone() }))
+            }
+            DumpCounters::CODE => serve(body, |r| dump::counters(self, driver, platform, r)),
+            SetV2p::CODE..=DumpV2b::CODE => self.serve_mapping(header.code, body),
+            _ => self.serve_port(header.code, now, body),
+        }
+    }
+
+    /// Requests about the mappings of the host.
+    fn serve_mapping(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
+        match code {
+            SetV2p::CODE => serve(body, |SetV2p { entry }| {
+                self.maps.with_guest(&entry).map(|maps| self.set_maps(maps))
+            }),
+            ClearV2p::CODE => serve(body, |ClearV2p { entry }| {
+                let (maps, removal) = self.maps.without_guest(&entry);
+                self.set_maps(maps);
+                Ok(removal)
+            }),
+            DumpV2p::CODE => serve(body, |DumpV2p {}| Ok(self.maps.guests().collect())),
+            SetV2b::CODE => serve(body, |SetV2b { entry }| {
+                self.maps.with_boundary(&entry).map(|maps| self.set_maps(maps))
+            }),
+            ClearV2b::CODE => serve(body, |ClearV2b { entry }| {
+                let (maps, removal) = self.maps.without_boundary(&entry);
+                self.set_maps(maps);
+                Ok(removal)
+            }),
+            DumpV2b::CODE => serve(body, |DumpV2b {}| Ok(self.maps.boundaries().collect())),
+            code => unknown(code),
+        }
+    }
+
+    /// Requests about one port, or the list of them.
+    fn serve_port(&mut self, code: u16, now: Moment, body: &[u8]) -> Vec<u8> {
+        match code {
+            ListPorts::CODE => {
+                serve(body, |ListPorts {}| Ok(self.ports.values().map(dump::port).collect()))
+            }
+            ListLayers::CODE => serve(body, |r: ListLayers| self.look(&r.port, dump::layers)),
+            DumpLayer::CODE => serve(body, |r: DumpLayer| {
+                self.port(&r.port).and_then(|managed| dump::layer(managed, &r.layer))
+            }),
+            DumpUft::CODE => serve(body, |r: DumpUft| self.look(&r.port, |m| dump::flows(m, now))),
+            DumpTcpFlows::CODE => {
+                serve(body, |r: DumpTcpFlows| self.look(&r.port, dump::tcp_flows))
+            }
+            ClearUft::CODE => serve(body, |r: ClearUft| {
+                self.look(&r.port, |managed| managed.device.port.clear_flows())
+            }),
+            AddFwRule::CODE => serve(body, |r: AddFwRule| {
+                self.change(&r.port, |vpc, _| vpc.add_firewall_rule(&r.rule).map(|id| id.0))
+            }),
+            RemFwRule::CODE => serve(body, |r: RemFwRule| {
+                let id = RuleId(r.id);
+                self.change(&r.port, |vpc, _| Ok(vpc.remove_firewall_rule(r.direction, id)))
+            }),
+            SetFwRules::CODE => serve(body, |r: SetFwRules| {
+                self.change(&r.port, |vpc, _| vpc.set_firewall_rules(&r.rules))
+            }),
+            AddRoute::CODE => {
+                serve(body, |r: AddRoute| self.change(&r.port, |vpc, _| vpc.add_route(r.route)))
+            }
+            DelRoute::CODE => serve(body, |r: DelRoute| {
+                self.change(&r.port, |vpc, _| Ok(vpc.remove_route(&r.route)))
+            }),
+            SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
+                self.change(&r.port, |vpc, space| {
+                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, space)
+                })
+            }),
+            code => unknown(code),
+        }
+    }
+
+    pub fn port(&self, name: &PortName) -> Result<&Managed<H>, OpteError> {
+        self.ports.get(name).ok_or_else(|| OpteError::not_found("port", name))
+    }
+
+    fn look<T>(&self, name: &PortName, f: impl FnOnce(&Managed<H>) -> T) -> Result<T, OpteError> {
+        self.port(name).map(f)
+    }
+
+    /// Changes what a port has been told, and publishes it.
+    fn change<T>(
+        &mut self,
+        name: &PortName,
+        change: impl FnOnce(&mut VpcPort, &mut ReservationSpace) -> Result<T, OpteError>,
+    ) -> Result<T, OpteError> {
+        let managed = self.ports.get_mut(name).ok_or_else(|| OpteError::not_found("port", name))?;
+        let answer = change(&mut managed.vpc, &mut self.space)?;
+        managed.device.port.publish(rules(&managed.vpc, &self.maps));
+        Ok(answer)
+    }
+
+    fn set_maps(&mut self, maps: Mappings) {
+        self.maps = Arc::new(maps);
+        for managed in self.ports.values() {
+            managed.device.port.publish(rules(&managed.vpc, &self.maps));
+        }
+    }
+
+    fn create(
+        &mut self,
+        driver: &Driver<H>,
+        platform: &mut dyn Platform,
+        CreatePort { name, config }: CreatePort,
+    ) -> Result<(), OpteError> {
+        if self.underlay.is_empty() {
+            let why = "no underlay is set: use 'opteadm set-xde-underlay' first";
+            return Err(OpteError::BadState(why.into()));
+        }
+        if self.ports.contains_key(&name) {
+            return Err(OpteError::exists("port", name));
+        }
+        let same = |m: &&Managed<H>| (m.device.vni, m.device.mac) == (config.vni, config.mac);
+        if let Some(other) = self.ports.values().find(same) {
+            let what = format!("MAC address {} in VNI {}", config.mac, config.vni);
+            return Err(OpteError::exists(what, &other.device.name));
+        }
+        if self.ports.len() >= MAX_PORTS {
+            return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
+        }
+        let vpc = VpcPort::new(config, &mut self.space)?;
+        let maps = self_mappings(vpc.config())
+            .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
+        let id = PortId(self.next_id);
+        platform.create_device(id, &name, vpc.config().mac, vpc.config().mtu)?;
+        self.next_id += 1;
+        let options = PortOptions {
+            id: id.0,
+            flow_limit: driver.options.flow_limit,
+            seed: driver.options.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            caching: driver.options.caching,
+        };
+        let port = Port::new(options, rules(&vpc, &self.maps), driver.observer.clone());
+        let config = vpc.config();
+        let device = Arc::new(Device {
+            id,
+            name: name.clone(),
+            vni: config.vni,
+            mac: config.mac,
+            underlay_ip: config.underlay_ip,
+            port,
+        });
+        self.ports.insert(name, Managed { device, vpc });
+        self.set_maps(maps);
+        self.set_switch(driver);
+        Ok(())
+    }
+
+    fn delete(
+        &mut self,
+        driver: &Driver<H>,
+        platform: &mut dyn Platform,
+        DeletePort { name }: DeletePort,
+    ) -> Result<(), OpteError> {
+        let device = self.port(&name)?.device.clone();
+        platform.delete_device(device.id, &name)?;
+        let Some(managed) = self.ports.remove(&name) else { return Ok(()) };
+        self.set_switch(driver);
+        device.port.set_running(false);
+        device.port.clear_flows();
+        let maps = self_mappings(managed.vpc.config())
+            .fold(Mappings::clone(&self.maps), |maps, entry| maps.without_guest(&entry).0);
+        self.set_maps(maps);
+        drop(managed);
+        self.space.tidy();
+        Ok(())
+    }
+
+    fn set_switch(&self, driver: &Driver<H>) {
+        let devices = self.ports.values().map(|managed| managed.device.clone());
+        let switch = Arc::new(Switch::new(devices, driver.options.seed));
+        driver.switch.with(|current| *current = switch);
+    }
+
+    fn set_underlay(
+        &mut self,
+        platform: &mut dyn Platform,
+        SetUnderlay { links }: SetUnderlay,
+    ) -> Result<(), OpteError> {
+        if links.is_empty() || links.len() > MAX_LINKS {
+            return Err(OpteError::invalid("underlay", format!("name 1 to {MAX_LINKS} links")));
+        }
+        if !self.underlay.is_empty() {
+            return Err(OpteError::exists("underlay", self.underlay.join(" ")));
+        }
+        platform.set_underlay(&links)?;
+        self.underlay = links;
+        Ok(())
+    }
+
+    fn clear_underlay(&mut self, platform: &mut dyn Platform) -> Result<(), OpteError> {
+        if self.underlay.is_empty() {
+            return Err(OpteError::not_found("underlay", "(none is set)"));
+        }
+        if !self.ports.is_empty() {
+            let why = format!("{} ports use the underlay: delete them first", self.ports.len());
+            return Err(OpteError::BadState(why));
+        }
+        platform.clear_underlay()?;
+        self.underlay.clear();
+        Ok(())
+    }
+}
+
+fn unknown(code: u16) -> Vec<u8> {
+    let boundary = [AddBoundaryNat::CODE, RemBoundaryNat::CODE, ListBoundaryNat::CODE];
+    let error = if boundary.contains(&code) {
+        OpteError::BadState("this host is no boundary: ask an 'xde boundary'".into())
+    } else {
+        OpteError::UnknownCommand(code)
+    };
+    encode_answer::<()>(&Err(error))
+}
+
+fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
+    PolicyRules { layers: vpc.layers(), host_tables: maps.clone(), idle: IdleLimits::default() }
+}
+
+/// Where the guest of a port is: on this host.
+fn self_mappings(config: &oxide_vpc_api::PortConfig) -> impl Iterator<Item = V2pEntry> {
+    let location = GuestLocation { mac: config.mac, underlay_ip: config.underlay_ip };
+    config.families().map(move |family| V2pEntry {
+        vni: config.vni,
+        ip: family.private_ip,
+        location,
+    })
+}
