@@ -2,5 +2,144 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
-fn main() {}
+//! The project's own helper: `cargo xtask` builds, tests, measures and shows it.
+//!
+//! Every command installs what it needs (Debian packages) when that is missing and this process
+//! may. Nothing here is part of what the project ships.
+
+mod binaries;
+mod commands;
+mod inject;
+mod lab;
+mod setup;
+mod shell;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Build, test, measure and show the project
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show two hypervisors, a boundary and the outside world at work, check by check (as root)
+    Demo {
+        /// Leave everything up at the end, and tell how to enter it
+        #[arg(long)]
+        keep: bool,
+        /// Folder for the captures, one for each link [default: the run's folder in target/lab]
+        #[arg(long, value_name = "DIR")]
+        pcap_dir: Option<PathBuf>,
+        /// Run only this check and those that it needs; repeatable
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
+    },
+    /// Run every test: unit, property, scenario, vectors, cores for a bare target, lab
+    Test {
+        /// Leave the lab out
+        #[arg(long)]
+        no_lab: bool,
+    },
+    /// Play folders of recorded packet scenarios
+    Vectors {
+        /// Folders
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+    },
+    /// Feed random frames and requests to the engine
+    Fuzz {
+        /// How long for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Measure: nanoseconds per packet, and with --lab Gbit/s between guests
+    Bench {
+        /// Measure between guests of a lab as well (as root)
+        #[arg(long)]
+        lab: bool,
+        /// Measure in the lab only (as root)
+        #[arg(long, conflicts_with = "lab")]
+        only_lab: bool,
+    },
+    /// Handle labs that were left up
+    Lab {
+        #[command(subcommand)]
+        command: LabCommand,
+    },
+    /// Format, lint and test, as a machine does before changes are taken
+    Ci,
+    /// Send nonsense from inside a lab
+    #[command(hide = true)]
+    Inject {
+        kind: String,
+        target: String,
+        count: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Remove every lab that no running process looks after
+    Clean,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers whether all went well.
+fn run(command: Command) -> Result<bool> {
+    if !matches!(command, Command::Inject { .. }) {
+        shell::catch_signals()?;
+    }
+    match command {
+        Command::Demo {
+            keep,
+            pcap_dir,
+            only,
+        } => commands::demo::run(lab::scenario::Options {
+            keep,
+            pcap_dir,
+            only,
+        }),
+        Command::Test { no_lab } => commands::test::run(!no_lab),
+        Command::Vectors { dirs } => commands::vectors(&dirs),
+        Command::Fuzz { seconds } => commands::fuzz(seconds),
+        Command::Bench { lab, only_lab } => commands::bench(!only_lab, lab || only_lab),
+        Command::Lab {
+            command: LabCommand::Clean,
+        } => commands::demo::clean(),
+        Command::Ci => commands::ci(),
+        Command::Inject {
+            kind,
+            target,
+            count,
+        } => inject::run(&kind, &target, count).map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

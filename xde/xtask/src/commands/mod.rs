@@ -1,0 +1,79 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What each command of `cargo xtask` does. Each answers whether all went well.
+
+pub mod bare;
+pub mod demo;
+pub mod test;
+
+use crate::binaries::{Binaries, Profile};
+use crate::lab::bench as lab_bench;
+use crate::setup;
+use crate::shell::Cmd;
+use crate::workspace::{cargo, root};
+use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+/// Plays folders of vectors.
+pub fn vectors(dirs: &[PathBuf]) -> Result<bool> {
+    // The player runs at the top of the checkout, the user may be elsewhere.
+    let dirs: Vec<PathBuf> = dirs
+        .iter()
+        .map(std::path::absolute)
+        .collect::<Result<_, std::io::Error>>()?;
+    succeeds(tests_binary("vectors").args(dirs))
+}
+
+/// Runs both fuzz targets.
+pub fn fuzz(seconds: u32) -> Result<bool> {
+    let mut well = true;
+    for target in ["frames", "control"] {
+        let seconds = seconds.to_string();
+        well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
+    }
+    Ok(well)
+}
+
+/// Measures the engine alone, and guests of a lab.
+pub fn bench(engine: bool, lab: bool) -> Result<bool> {
+    if lab {
+        ensure!(
+            setup::is_root(),
+            "the lab needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"
+        );
+        setup::install(&[setup::LAB, setup::LAB_BENCH])?;
+    }
+    if engine && !succeeds(cargo().args(["bench", "-p", "bench"]))? {
+        return Ok(false);
+    }
+    if lab {
+        lab_bench::run(Binaries::build(Profile::Release)?)?;
+    }
+    Ok(true)
+}
+
+/// Does what the machine does that takes changes in.
+pub fn ci() -> Result<bool> {
+    succeeds(Cmd::new("bash").arg(root().join(".ci/run")))
+}
+
+/// A program of the package with the tests, built for speed.
+fn tests_binary(name: &str) -> Cmd {
+    cargo().args([
+        "run",
+        "--quiet",
+        "--release",
+        "-p",
+        "opte-tests",
+        "--bin",
+        name,
+        "--",
+    ])
+}
+
+/// Runs a program on our terminal; it has said itself what went wrong.
+fn succeeds(cmd: Cmd) -> Result<bool> {
+    Ok(cmd.command().status()?.success())
+}

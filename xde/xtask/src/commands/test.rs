@@ -1,0 +1,118 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Every test there is, and one line that sums them up.
+
+use crate::binaries::{Binaries, Profile};
+use crate::commands::bare;
+use crate::lab::report::{Report, Tally};
+use crate::lab::scenario;
+use crate::setup;
+use crate::shell::interrupted;
+use crate::workspace::cargo;
+use anyhow::{Context, Result, ensure};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+const NEEDS_ROOT: &str = "skipped: needs root";
+
+/// Runs all tests, the lab's only if it is wanted.
+pub fn run(lab: bool) -> Result<bool> {
+    let mut tally = workspace_tests()?;
+    tally = tally + bare_target();
+    if lab && !interrupted() {
+        tally = tally + lab_tests()?;
+    }
+    ensure!(!interrupted(), "interrupted");
+    println!("\n{tally}");
+    Ok(tally.failed == 0)
+}
+
+/// Everything that `cargo test` finds. Tests that need root are marked `ignore`: root runs them
+/// too, others see them by name.
+fn workspace_tests() -> Result<Tally> {
+    let options: &[&str] = if setup::is_root() {
+        &["--", "--include-ignored"]
+    } else {
+        &[]
+    };
+    let mut child = cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(options)
+        .command()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        tally = tally + parse_result(&line).unwrap_or_default();
+    }
+    let status = child.wait()?;
+    if !status.success() && tally.failed == 0 {
+        tally.failed = 1; // It does not build, or a test took its whole process down.
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+fn parse_result(line: &str) -> Option<Tally> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |name: &str| {
+        let mut parts = counts.split("; ").filter_map(|part| part.split_once(' '));
+        parts.find(|(_, what)| *what == name)?.0.parse().ok()
+    };
+    Some(Tally {
+        passed: count("passed")?,
+        failed: count("failed")?,
+        skipped: count("ignored")?,
+    })
+}
+
+fn bare_target() -> Tally {
+    let mut report = Report::new();
+    if setup::can_install(&[setup::BARE_TARGET]) {
+        report.check("Bare target", bare::NAME, bare::check);
+    } else {
+        report.skip(
+            "Bare target",
+            bare::NAME,
+            "needs root to install a compiler",
+        );
+    }
+    report.tally()
+}
+
+fn lab_tests() -> Result<Tally> {
+    if !setup::is_root() {
+        return Ok(scenario::skip_all(NEEDS_ROOT));
+    }
+    setup::install(&[setup::LAB])?;
+    // Programs with the checks that only tests have: overflow, debug assertions.
+    scenario::run(
+        &scenario::Options::default(),
+        Binaries::build(Profile::Dev)?,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_cargo_test_are_read() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out";
+        assert_eq!(
+            parse_result(line),
+            Some(Tally {
+                passed: 3,
+                failed: 1,
+                skipped: 2
+            })
+        );
+        assert_eq!(parse_result("test lab::works ... ok"), None);
+    }
+}
