@@ -9,16 +9,12 @@
 //! at most the bytes given. Of a packet quoted inside an ICMP error only a front is there.
 
 use super::counters::BoundaryDrop;
-use super::wire::{
-    self, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Extension, Fragment, Icmp, Ipv4, Ipv6, Ports,
-};
+use super::wire::{self, Ports};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte::checksum::{Delta, Sum};
 use opte::flow_key::FlowKey;
 use opte::headers::MAX_EXTENSION_HEADERS;
-use opte::wire::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Extension, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6,
-};
+use opte::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Extension, IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6};
 use opte_api::Protocol;
 
 const HOP_BY_HOP: u8 = 0;
