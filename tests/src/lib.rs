@@ -6,4 +6,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod hypervisor;
 pub mod vectors;

@@ -2,31 +2,96 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! The engine under test.
+//! The engine under test: a hypervisor host with one port.
 
 use super::contract::{Change, Outcome, Refusal, Subject};
 use super::model::PortDescription;
-use opte_api::Direction;
+use crate::hypervisor::{Hypervisor, Left};
+use opte::frame::FlatFrame;
+use opte_api::frame::Request;
+use opte_api::{Direction, OpteError};
+use oxide_vpc_api::PortName;
+use oxide_vpc_api::request::{
+    AddFwRule, AddRoute, ClearV2b, ClearV2p, CreatePort, DelRoute, SetExternalIps, SetFwRules,
+    SetV2b, SetV2p,
+};
+use xde::driver::DriverOptions;
+use xde::host::PortId;
+
+const PORT: PortId = PortId(0);
 
 /// Makes the engine for a fresh port.
-pub fn make(_port: &PortDescription) -> Result<Box<dyn Subject>, Refusal> {
-    Ok(Box::new(DropAll))
+pub fn make(port: &PortDescription) -> Result<Box<dyn Subject>, Refusal> {
+    if !port.attached_subnets.is_empty() {
+        return Err(Refusal::Unsupported("attached subnets".into()));
+    }
+    if !port.transit.is_empty() {
+        return Err(Refusal::Unsupported("transit prefixes".into()));
+    }
+    let mut host = Hypervisor::new(DriverOptions::new(0x5eed));
+    let name: PortName = "port".parse().expect("a good name");
+    host.request(&CreatePort { name: name.clone(), config: port.config.clone() })
+        .map_err(refused)?;
+    Ok(Box::new(OnePort { host, port: name }))
 }
 
-/// Accepts every change and forwards nothing: the baseline that any engine must beat.
-#[derive(Clone, Copy, Debug)]
-pub struct DropAll;
+fn refused(error: OpteError) -> Refusal {
+    Refusal::Refused(error.to_string())
+}
 
-impl Subject for DropAll {
-    fn change(&mut self, _change: &Change) -> Result<(), Refusal> {
-        Ok(())
+struct OnePort {
+    host: Hypervisor,
+    port: PortName,
+}
+
+impl OnePort {
+    fn request<R: Request>(&mut self, request: R) -> Result<(), Refusal> {
+        self.host.request(&request).map(drop).map_err(refused)
+    }
+}
+
+impl Subject for OnePort {
+    fn change(&mut self, change: &Change) -> Result<(), Refusal> {
+        let port = self.port.clone();
+        match change.clone() {
+            Change::SetV2p(entry) => self.request(SetV2p { entry }),
+            Change::ClearV2p(entry) => self.request(ClearV2p { entry }),
+            Change::SetV2b(entry) => self.request(SetV2b { entry }),
+            Change::ClearV2b(entry) => self.request(ClearV2b { entry }),
+            Change::AddRoute(route) => self.request(AddRoute { port, route }),
+            Change::DelRoute(route) => self.request(DelRoute { port, route }),
+            Change::SetFirewallRules(rules) => self.request(SetFwRules { port, rules }),
+            Change::AddFirewallRule(rule) => self.request(AddFwRule { port, rule }),
+            Change::SetExternalIps { ipv4, ipv6, gateways } => {
+                self.request(SetExternalIps { port, ipv4, ipv6, gateways })
+            }
+            Change::SetM2p { .. }
+            | Change::ClearM2p { .. }
+            | Change::AttachSubnet(_)
+            | Change::DetachSubnet(_)
+            | Change::AllowCidr { .. }
+            | Change::RemoveCidr { .. } => Err(Refusal::Unsupported(change.name().into())),
+        }
     }
 
-    fn advance(&mut self, _ms: u64) {}
+    fn advance(&mut self, ms: u64) {
+        self.host.advance(ms);
+    }
 
-    fn expire(&mut self) {}
+    fn expire(&mut self) {
+        self.host.expire();
+    }
 
-    fn packet(&mut self, _direction: Direction, _bytes: &[u8]) -> Outcome {
-        Outcome::Drop("everything is dropped".into())
+    fn packet(&mut self, direction: Direction, bytes: &[u8]) -> Outcome {
+        let left = match direction {
+            Direction::Out => self.host.from_guest(PORT, FlatFrame::new(bytes)),
+            Direction::In => self.host.from_underlay(bytes),
+        };
+        let reasons: Vec<_> = self.host.drops().iter().map(|reason| reason.name()).collect();
+        match left.into_iter().next() {
+            Some(Left::Underlay(bytes) | Left::Guest(_, bytes)) => Outcome::Forward(bytes),
+            Some(Left::Reply(_, bytes)) => Outcome::Reply(bytes),
+            None => Outcome::Drop(reasons.join(", ")),
+        }
     }
 }

@@ -1,0 +1,184 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A hypervisor host within a test: the real driver and engine, virtual time, and frames that
+//! are plain bytes.
+
+use opte::drop_reason::DropReason;
+use opte::event::Event;
+use opte::frame::{FlatFrame, Rewrite};
+use opte::host::{Host, Lock, Observer};
+use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_request};
+use opte_api::{MacAddr, OpteError};
+use oxide_vpc_api::PortName;
+use oxide_vpc_api::request::SetUnderlay;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use xde::Driver;
+use xde::driver::DriverOptions;
+use xde::host::{Egress, Moment, Platform, PortId, UnderlayShape};
+
+/// A lock of the operating system.
+pub struct SystemLock<T>(Mutex<T>);
+
+impl<T: Send> Lock<T> for SystemLock<T> {
+    fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.lock())
+    }
+}
+
+/// Keeps every event.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<Event>>>);
+
+impl Recorder {
+    /// The events since the last call.
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Observer for Recorder {
+    fn observe(&self, event: &Event) {
+        self.0.lock().push(*event);
+    }
+}
+
+/// The host of tests.
+pub enum TestHost {}
+
+impl Host for TestHost {
+    type Lock<T: Send> = SystemLock<T>;
+    type Observer = Recorder;
+}
+
+/// What left the host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Left {
+    /// To another host, with all outer headers.
+    Underlay(Vec<u8>),
+    /// To the guest of a port.
+    Guest(PortId, Vec<u8>),
+    /// To the guest of a port, as an answer of its gateway.
+    Reply(PortId, Vec<u8>),
+}
+
+#[derive(Default)]
+struct Exit(Vec<Left>);
+
+impl Egress<FlatFrame> for Exit {
+    fn to_underlay(&mut self, frame: FlatFrame, rewrite: &Rewrite) {
+        self.0.push(Left::Underlay(frame.rewritten(rewrite)));
+    }
+
+    fn to_guest(&mut self, port: PortId, frame: FlatFrame, rewrite: &Rewrite) {
+        self.0.push(Left::Guest(port, frame.rewritten(rewrite)));
+    }
+
+    fn reply(&mut self, port: PortId, bytes: Vec<u8>) {
+        self.0.push(Left::Reply(port, bytes));
+    }
+}
+
+/// A platform on which everything succeeds.
+#[derive(Clone, Debug, Default)]
+pub struct Agreeable;
+
+impl Platform for Agreeable {
+    fn create_device(
+        &mut self,
+        _port: PortId,
+        _name: &PortName,
+        _mac: MacAddr,
+        _mtu: u16,
+    ) -> Result<(), OpteError> {
+        Ok(())
+    }
+
+    fn delete_device(&mut self, _port: PortId, _name: &PortName) -> Result<(), OpteError> {
+        Ok(())
+    }
+
+    fn set_underlay(&mut self, _links: &[String]) -> Result<(), OpteError> {
+        Ok(())
+    }
+
+    fn clear_underlay(&mut self) -> Result<(), OpteError> {
+        Ok(())
+    }
+}
+
+/// A hypervisor host with an underlay and no ports.
+pub struct Hypervisor {
+    /// The driver.
+    pub driver: Driver<TestHost>,
+    /// The time.
+    pub now: Moment,
+    events: Recorder,
+}
+
+impl Hypervisor {
+    /// A host that differs from others only by what it draws from `options.seed`.
+    pub fn new(options: DriverOptions) -> Self {
+        let events = Recorder::default();
+        let driver = Driver::with_options(options, events.clone());
+        let mut host = Self { driver, now: Moment::from_millis(1_000_000), events };
+        let links = vec!["test0".into()];
+        host.request(&SetUnderlay { links }).expect("a fresh host takes an underlay");
+        host
+    }
+
+    /// Sends a request as bytes, and decodes the answer.
+    pub fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, OpteError> {
+        let frame = encode_request(request)?;
+        let (header, body) = frame.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
+        let header = Header::from_bytes(*header, u32::MAX)?;
+        let answer = self.driver.control(&mut Agreeable, self.now, header, body);
+        let (header, body) = answer.split_first_chunk().expect("an answer has a header");
+        decode_answer(Header::from_bytes(*header, MAX_RESPONSE)?, body)
+    }
+
+    /// A frame from the guest of `port`.
+    pub fn from_guest(&mut self, port: PortId, frame: FlatFrame) -> Vec<Left> {
+        let mut exit = Exit::default();
+        self.driver.from_guest(port, &mut vec![frame], self.now, &mut exit);
+        exit.0
+    }
+
+    /// A frame from the underlay, with all outer headers.
+    pub fn from_underlay(&mut self, bytes: &[u8]) -> Vec<Left> {
+        let mut exit = Exit::default();
+        let mut frames = vec![FlatFrame::new(bytes)];
+        self.driver.from_underlay(UnderlayShape::Ethernet, &mut frames, self.now, &mut exit);
+        exit.0
+    }
+
+    /// Moves the clock.
+    pub fn advance(&mut self, millis: u64) {
+        self.now = self.now.plus_millis(millis);
+    }
+
+    /// Removes flows that were idle for too long.
+    pub fn expire(&mut self) {
+        self.driver.poll(self.now);
+    }
+
+    /// The events since the last call.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.take()
+    }
+
+    /// The reasons of the drops since the last call.
+    pub fn drops(&self) -> Vec<DropReason> {
+        let reason = |event: Event| match event {
+            Event::Dropped(dropped) => DropReason::ALL.get(usize::from(dropped.reason)).copied(),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(reason).collect()
+    }
+}
