@@ -18,11 +18,12 @@ use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
 use crate::policy::Policy;
 use crate::port::{Caching, Passed, Port};
+use crate::quote::Quote;
 use crate::rule::Facts;
 use crate::shard::Stored;
 use crate::tcp::{Outcome, Tracker};
 use crate::transform::Transform;
-use crate::walk::{self, Bytes, Walk};
+use crate::walk::{self, Bytes, Connection, Walk};
 use alloc::sync::Arc;
 use opte_api::Direction;
 
@@ -81,6 +82,9 @@ impl<H: Host> Port<H> {
     ) -> Result<Passed, DropReason> {
         let policy = self.policy();
         let packet = Packet { direction, headers, key, hash, now };
+        if headers.is_icmp_error() {
+            return self.decide_error(&policy, &packet, frame);
+        }
         for _ in 0..ROUNDS {
             let flow = self.flows.with(&key, direction, hash, |slot| slot.flow.clone());
             let passed = match flow {
@@ -183,6 +187,43 @@ impl<H: Host> Port<H> {
         } else {
             Judgement::Cut
         }
+    }
+
+    /// An ICMP error. It makes no flow: one that is about a packet of a connection goes the way of
+    /// that connection's packets, any other goes by the rules alone. Either way the quoted packet
+    /// is translated back as the error itself is (RFC 5508, section 4.2).
+    fn decide_error<F: Frame>(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        frame: &mut F,
+    ) -> Result<Passed, DropReason> {
+        let Packet { direction, headers, key, .. } = *packet;
+        let quote = Quote::read(frame.head(), headers)?;
+        let about = quote.as_ref().and_then(|quote| quote.answer_key(direction, &key));
+        let flow = about.and_then(|about| {
+            let hash = self.flows.hash(&about, direction);
+            self.flows.with(&about, direction, hash, |slot| slot.flow.clone())
+        });
+        let flow = flow.filter(|flow| matches!(self.judge(policy, flow), Judgement::Keep));
+        // Whichever way the connection was opened, the error is no opening.
+        let connection = flow
+            .as_ref()
+            .map(|flow| Connection { opened: direction.reverse(), binding: flow.binding });
+        let choice = flow.as_ref().map_or_else(|| self.chooser.hash(&key), |flow| flow.hash);
+        let bytes = inner_bytes(frame, headers);
+        let facts = Facts::of(headers);
+        let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
+        walk.origin(headers.mark);
+        if let walk::Passed::Reply(bytes) = walk.run()? {
+            return Ok(Passed::Reply(bytes));
+        }
+        let (edit, binding) = (walk.edit, walk.binding);
+        drop(walk);
+        if let (Some(quote), Some(binding)) = (quote, binding) {
+            quote.translate(frame, headers, direction, &binding)?;
+        }
+        Transform::compile(&edit, &key).apply(frame, headers).map(Passed::Decided)
     }
 
     /// A packet that opens a connection. `None`: another CPU was faster.

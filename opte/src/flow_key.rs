@@ -79,6 +79,15 @@ impl FlowKey {
         self.src_port().to_be_bytes()
     }
 
+    /// An ICMP error (RFC 792; RFC 4443, section 2.1): it quotes the packet it is about.
+    pub const fn is_icmp_error(&self) -> bool {
+        match (self.protocol(), self.icmp_kind()) {
+            (Protocol::ICMP, [kind, _]) => matches!(kind, 3 | 4 | 5 | 11 | 12),
+            (Protocol::ICMPV6, [kind, _]) => kind < 128,
+            _ => false,
+        }
+    }
+
     /// An echo request or reply.
     pub const fn is_echo(&self) -> bool {
         self.is_icmp() && echo_twin(self.protocol(), self.icmp_kind()).is_some()

@@ -56,6 +56,8 @@ pub struct Headers {
     pub ip: u16,
     /// Where the transport header begins.
     pub transport: u16,
+    /// Where the IP packet ends; behind it is padding.
+    pub end: u32,
     /// Inner MAC addresses.
     pub macs: MacPair,
     /// The flow, or ARP.
@@ -83,6 +85,7 @@ impl Headers {
                     ether: self::offset(ether)?,
                     ip: offset,
                     transport: offset,
+                    end: len as u32,
                     macs,
                     payload: Payload::Arp,
                     segment: None,
@@ -96,6 +99,7 @@ impl Headers {
             ether: offset(ether)?,
             ip: offset(ip)?,
             transport: offset(packet.at)?,
+            end: packet.end as u32,
             macs,
             payload: Payload::Ip(FlowKey::new(
                 packet.src,
@@ -106,6 +110,11 @@ impl Headers {
             segment,
             mark,
         })
+    }
+
+    /// An ICMP error: it carries the beginning of another packet.
+    pub fn is_icmp_error(&self) -> bool {
+        self.key().is_some_and(FlowKey::is_icmp_error)
     }
 
     /// The key, if the frame belongs to a flow.

@@ -50,6 +50,7 @@ pub mod nat;
 pub mod outer;
 pub mod policy;
 pub mod port;
+mod quote;
 pub mod rule;
 mod shard;
 mod slab;

@@ -1,0 +1,191 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The packet quoted inside an ICMP error: the one place beside [`crate::transform`] where packet
+//! bytes are written.
+//!
+//! A quote is the beginning of a packet, cut anywhere. Its addresses and ports are translated as
+//! far as they are there. The transport checksum in a quote is left alone: it covers bytes that
+//! the quote does not have.
+
+use crate::checksum::Delta;
+use crate::drop_reason::DropReason;
+use crate::flow_key::FlowKey;
+use crate::frame::{ChecksumState, Frame};
+use crate::headers::{Headers, skip_extensions};
+use crate::nat::NatBinding;
+use crate::wire::{IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, view, view_mut};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use opte_api::{Direction, Protocol};
+
+/// A quoted packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quote {
+    /// Where its IP header begins.
+    ip: usize,
+    src: IpAddr,
+    dst: IpAddr,
+    transport: Option<Transport>,
+}
+
+/// As much of the transport header as every error quotes: eight bytes.
+#[derive(Clone, Copy, Debug)]
+struct Transport {
+    at: usize,
+    protocol: Protocol,
+    /// As they stand in a key.
+    ports: [u16; 2],
+}
+
+impl Quote {
+    /// Reads the quote of an ICMP error. `None`: it is cut within its IP header.
+    pub fn read(head: &[u8], headers: &Headers) -> Result<Option<Self>, DropReason> {
+        let ip = usize::from(headers.transport) + size_of::<Icmp>();
+        let end = head.len().min(headers.end as usize);
+        let packet = head.get(..end).ok_or(DropReason::Truncated)?;
+        if packet.len() <= ip {
+            return Err(DropReason::Truncated);
+        }
+        let ipv4 = headers.key().is_some_and(FlowKey::is_ipv4);
+        Ok(if ipv4 { Self::read_ipv4(packet, ip) } else { Self::read_ipv6(packet, ip) })
+    }
+
+    fn read_ipv4(packet: &[u8], ip: usize) -> Option<Self> {
+        let header: &Ipv4 = view(packet, ip).ok()?;
+        let header_len = usize::from(header.version_ihl & 0xf) * 4;
+        if header.version_ihl >> 4 != 4 || header_len < IPV4_LEN {
+            return None;
+        }
+        let first = header.fragment.get() & 0x1fff == 0;
+        let protocol = Protocol(header.protocol);
+        Some(Self {
+            ip,
+            src: Ipv4Addr::from(header.src).into(),
+            dst: Ipv4Addr::from(header.dst).into(),
+            transport: Transport::read(packet, ip + header_len, protocol).filter(|_| first),
+        })
+    }
+
+    fn read_ipv6(packet: &[u8], ip: usize) -> Option<Self> {
+        let header: &Ipv6 = view(packet, ip).ok()?;
+        if header.first.get() >> 28 != 6 {
+            return None;
+        }
+        let start = ip + IPV6_LEN;
+        let transport = skip_extensions(packet, header.next, start, packet.len()).ok();
+        Some(Self {
+            ip,
+            src: Ipv6Addr::from(header.src).into(),
+            dst: Ipv6Addr::from(header.dst).into(),
+            transport: transport
+                .and_then(|(protocol, at)| Transport::read(packet, at, Protocol(protocol))),
+        })
+    }
+
+    /// The key of packets that answer the quoted one and go the way of the error, if the error
+    /// speaks for an end of that connection.
+    pub fn answer_key(&self, direction: Direction, error: &FlowKey) -> Option<FlowKey> {
+        let about_us = match direction {
+            // To the address that the quoted packet came from, or from the one it went to.
+            Direction::In => error.dst() == self.src,
+            Direction::Out => error.src() == self.dst,
+        };
+        let Transport { protocol, ports, .. } = self.transport.filter(|_| about_us)?;
+        Some(FlowKey::new(self.src, self.dst, protocol, ports).mirror())
+    }
+
+    /// Translates the quote as the packets of `binding` are translated that go against the error,
+    /// and keeps the error's own checksum right.
+    pub fn translate(
+        &self,
+        frame: &mut impl Frame,
+        headers: &Headers,
+        direction: Direction,
+        binding: &NatBinding,
+    ) -> Result<(), DropReason> {
+        let private = (binding.private_ip, binding.private_port);
+        let external = (binding.external_ip, binding.external_port.unwrap_or_default());
+        // The guest's end of the quoted packet: its source if the error comes in.
+        let (old, new, at_src) = match direction {
+            Direction::In => (external, private, true),
+            Direction::Out => (private, external, false),
+        };
+        let quoted = if at_src { self.src } else { self.dst };
+        if quoted != old.0 {
+            return Ok(());
+        }
+        let complete = !matches!(frame.offload().checksum, ChecksumState::Partial { .. });
+        let head = frame.head_mut();
+        let mut delta = self.write_address(head, new.0, at_src)?;
+        if binding.external_port.is_some() {
+            delta = self.write_port(head, (old.1, new.1), at_src, delta)?;
+        }
+        if complete {
+            let icmp: &mut Icmp = view_mut(head, headers.transport.into())?;
+            icmp.checksum.set(delta.update(icmp.checksum.get()));
+        }
+        Ok(())
+    }
+
+    fn write_address(
+        &self,
+        head: &mut [u8],
+        new: IpAddr,
+        at_src: bool,
+    ) -> Result<Delta, DropReason> {
+        match new {
+            IpAddr::V4(new) => {
+                let ip: &mut Ipv4 = view_mut(head, self.ip)?;
+                let field = if at_src { &mut ip.src } else { &mut ip.dst };
+                let address = Delta::default().replace(field, &new.octets());
+                *field = new.octets();
+                let old_sum = ip.checksum;
+                ip.checksum.set(address.update(old_sum.get()));
+                Ok(address.replace(&old_sum.to_bytes(), &ip.checksum.to_bytes()))
+            }
+            IpAddr::V6(new) => {
+                let ip: &mut Ipv6 = view_mut(head, self.ip)?;
+                let field = if at_src { &mut ip.src } else { &mut ip.dst };
+                let address = Delta::default().replace(field, &new.octets());
+                *field = new.octets();
+                Ok(address)
+            }
+        }
+    }
+
+    fn write_port(
+        &self,
+        head: &mut [u8],
+        (old, new): (u16, u16),
+        at_src: bool,
+        delta: Delta,
+    ) -> Result<Delta, DropReason> {
+        let Some(Transport { at, protocol, .. }) = self.transport else { return Ok(delta) };
+        let offset = match protocol {
+            Protocol::TCP | Protocol::UDP if at_src => 0,
+            Protocol::TCP | Protocol::UDP => 2,
+            Protocol::ICMP | Protocol::ICMPV6 => 4,
+            _ => return Ok(delta),
+        };
+        let field: &mut [u8; 2] = view_mut(head, at + offset)?;
+        if *field != old.to_be_bytes() {
+            return Ok(delta);
+        }
+        let delta = delta.replace(field, &new.to_be_bytes());
+        *field = new.to_be_bytes();
+        Ok(delta)
+    }
+}
+
+impl Transport {
+    fn read(packet: &[u8], at: usize, protocol: Protocol) -> Option<Self> {
+        let [a, b, c, d, e, f, ..] = *view::<[u8; 8]>(packet, at).ok()?;
+        let ports = match protocol {
+            Protocol::TCP | Protocol::UDP => [[a, b], [c, d]].map(u16::from_be_bytes),
+            Protocol::ICMP | Protocol::ICMPV6 => [[a, b], [e, f]].map(u16::from_be_bytes),
+            _ => return None,
+        };
+        Some(Self { at, protocol, ports })
+    }
+}
