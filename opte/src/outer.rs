@@ -39,7 +39,7 @@ impl GeneveOptions {
     pub fn new(wire: &[u8]) -> Option<Self> {
         let mut options = Self { bytes: [0; OPTIONS_MAX], len: u8::try_from(wire.len()).ok()? };
         options.bytes.get_mut(..wire.len())?.copy_from_slice(wire);
-        (wire.len() % 4 == 0).then_some(options)
+        wire.len().is_multiple_of(4).then_some(options)
     }
 
     /// The wire form.

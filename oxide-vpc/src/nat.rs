@@ -101,7 +101,7 @@ fn by_gateway(external: &ExternalIps, gateways: &GatewayMap) -> BTreeMap<Gateway
             sets.entry(id).or_default().floating.push(*ip);
         }
     }
-    for ip in external.ephemeral {
+    if let Some(ip) = external.ephemeral {
         for id in ids(ip) {
             sets.entry(id).or_default().ephemeral = Some(ip);
         }
@@ -198,7 +198,7 @@ impl Act for Outbound {
         for ip in &self.floating {
             let _ = write!(text, " floating={ip}");
         }
-        for ip in self.ephemeral {
+        if let Some(ip) = self.ephemeral {
             let _ = write!(text, " ephemeral={ip}");
         }
         for pool in &self.pools {

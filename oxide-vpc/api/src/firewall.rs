@@ -117,10 +117,10 @@ impl FirewallRule {
         {
             return Err(bad("ICMP has no ports".into()));
         }
-        if let ProtocolFilter::Icmp(icmp) | ProtocolFilter::Icmpv6(icmp) = self.protocol {
-            if icmp.codes.is_some_and(|(first, last)| icmp.kind.is_none() || first > last) {
-                return Err(bad("ICMP codes need a type and go from low to high".into()));
-            }
+        if let ProtocolFilter::Icmp(icmp) | ProtocolFilter::Icmpv6(icmp) = self.protocol
+            && icmp.codes.is_some_and(|(first, last)| icmp.kind.is_none() || first > last)
+        {
+            return Err(bad("ICMP codes need a type and go from low to high".into()));
         }
         Ok(())
     }
