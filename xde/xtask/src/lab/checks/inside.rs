@@ -135,8 +135,8 @@ fn transfer(lab: &mut Lab) -> Result<String> {
     let script = format!("head -c {TRANSFER_MB}000000 /dev/urandom > \"$0\"; sha256sum < \"$0\"");
     let sent = Cmd::new("sh").args(["-c", &script]).arg(&file).run()?;
     let begin = Instant::now();
-    let script = format!("curl -sS http://{}/transfer | sha256sum", to.ip4);
-    let exec = lab.net.exec(from.name, "sh").args(["-c", &script]);
+    let script = format!("set -o pipefail; curl -sS http://{}/transfer | sha256sum", to.ip4);
+    let exec = lab.net.exec(from.name, "bash").args(["-c", &script]);
     let received = exec.timeout(Duration::from_secs(120)).run();
     let seconds = begin.elapsed().as_secs_f64();
     fs::remove_file(&file)?;
