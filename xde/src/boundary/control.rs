@@ -12,15 +12,15 @@ use alloc::vec::Vec;
 use opte::host::{Host, Lock};
 use opte_api::OpteError;
 use opte_api::frame::{Header, Request, encode_answer};
-use oxide_vpc_api::dump::CounterSet;
+use oxide_vpc_api::dump::{Counter, CounterSet};
 use oxide_vpc_api::request::{
     AddBoundaryNat, COMMANDS, DumpCounters, ListBoundaryNat, RemBoundaryNat, Removal,
 };
 
 impl<H: Host> Boundary<H> {
     /// Serves one request; answers a whole frame, header and body. A refused request has changed
-    /// nothing.
-    pub fn control(&self, header: Header, body: &[u8]) -> Vec<u8> {
+    /// nothing. `host` are counters of the host, which are shown behind the boundary's own.
+    pub fn control(&self, header: Header, body: &[u8], host: &[(&str, u64)]) -> Vec<u8> {
         if let Some(refusal) = refuse_version(header) {
             return refusal;
         }
@@ -28,7 +28,7 @@ impl<H: Host> Boundary<H> {
             AddBoundaryNat::CODE => serve(body, |request| self.add(request)),
             RemBoundaryNat::CODE => serve(body, |request| self.remove(request)),
             ListBoundaryNat::CODE => serve(body, |ListBoundaryNat {}| Ok(self.list())),
-            DumpCounters::CODE => serve(body, |request| self.counter_sets(request)),
+            DumpCounters::CODE => serve(body, |request| self.counter_sets(request, host)),
             code => encode_answer::<()>(&Err(refusal(code))),
         }
     }
@@ -52,11 +52,17 @@ impl<H: Host> Boundary<H> {
         Ok(self.state.with(|state| state.table.remove(&entry)))
     }
 
-    fn counter_sets(&self, request: DumpCounters) -> Result<Vec<CounterSet>, OpteError> {
-        match request.port {
-            Some(port) => Err(OpteError::not_found("port", port.as_str())),
-            None => Ok(vec![CounterSet { port: None, counters: self.counters.dump() }]),
+    fn counter_sets(
+        &self,
+        request: DumpCounters,
+        host: &[(&str, u64)],
+    ) -> Result<Vec<CounterSet>, OpteError> {
+        if let Some(port) = request.port {
+            return Err(OpteError::not_found("port", port.as_str()));
         }
+        let host = host.iter().map(|(name, value)| Counter { name: (*name).into(), value: *value });
+        let counters = self.counters.dump().into_iter().chain(host).collect();
+        Ok(vec![CounterSet { port: None, counters }])
     }
 }
 

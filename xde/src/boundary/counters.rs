@@ -80,9 +80,11 @@ named! {
         ForeignSource = "drop_foreign_source",
         /// The packet is larger than the next link takes.
         TooBig = "drop_too_big",
+        /// The host has no way to the destination outside.
+        NoRoute = "drop_no_route",
         /// The frame cannot be cut into segments, or its checksum not be finished.
         Offload = "drop_offload",
-        /// The host could not send the packet: no route, no buffer, no link.
+        /// The host could not send the packet: no room, or no link.
         SendFailed = "drop_send_failed",
     }
 }

@@ -76,7 +76,7 @@ fn request<R: Request>(
     let sent = frame::encode_request(request).unwrap();
     let (header, body) = sent.split_first_chunk().unwrap();
     let header = frame::Header::from_bytes(*header, frame::MAX_REQUEST).unwrap();
-    let answer = boundary.control(header, body);
+    let answer = boundary.control(header, body, &[("host", 7)]);
     let (header, body) = answer.split_first_chunk().unwrap();
     frame::decode_answer(frame::Header::from_bytes(*header, MAX_RESPONSE).unwrap(), body)
 }

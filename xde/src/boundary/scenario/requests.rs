@@ -56,7 +56,8 @@ fn counters_are_shown() {
     let sets = request(&boundary, &DumpCounters { port: None }).unwrap();
     let [set] = &sets[..] else { panic!("{sets:?}") };
     let value = |name| set.counters.iter().find(|counter| counter.name == name).unwrap().value;
-    assert_eq!((value("drop_no_entry"), value("to_underlay_packets")), (1, 0));
+    let values = ["drop_no_entry", "to_underlay_packets", "host"].map(value);
+    assert_eq!(values, [1, 0, 7]);
 }
 
 #[test]
@@ -66,11 +67,11 @@ fn any_bytes_get_an_answer() {
     for code in 0..100 {
         for body in [&[][..], &[0xff; 9], &[0; 60]] {
             let header = Header { version: API_VERSION, code, len: body.len() as u32 };
-            assert!(boundary.control(header, body).len() >= frame::HEADER_LEN);
+            assert!(boundary.control(header, body, &[]).len() >= frame::HEADER_LEN);
         }
     }
     let old = Header { version: API_VERSION + 1, code: 62, len: 0 };
-    let answer = boundary.control(old, &[]);
+    let answer = boundary.control(old, &[], &[]);
     let (head, body) = answer.split_first_chunk().unwrap();
     let head = Header::from_bytes(*head, MAX_RESPONSE).unwrap();
     let error = frame::decode_answer::<()>(head, body).unwrap_err();
