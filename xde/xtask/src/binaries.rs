@@ -17,6 +17,24 @@ pub enum Profile {
     Release,
 }
 
+impl Profile {
+    /// What cargo is told.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            Self::Release => &["--release"],
+        }
+    }
+
+    /// Where cargo puts what it builds.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// Programs that the lab runs.
 #[derive(Clone)]
 pub struct Binaries {
@@ -29,16 +47,9 @@ pub struct Binaries {
 impl Binaries {
     /// Builds them.
     pub fn build(profile: Profile) -> Result<Self> {
-        let (option, dir): (&[&str], _) = match profile {
-            Profile::Dev => (&[], "debug"),
-            Profile::Release => (&["--release"], "release"),
-        };
         let packages = ["build", "-p", "xde-linux", "-p", "opteadm", "--bins"];
-        workspace::cargo().args(packages).args(option).show()?;
-        let dir = workspace::target_dir()?.join(dir);
-        Ok(Self {
-            xde: dir.join("xde"),
-            opteadm: dir.join("opteadm"),
-        })
+        workspace::cargo().args(packages).args(profile.options()).show()?;
+        let dir = workspace::target_dir()?.join(profile.folder());
+        Ok(Self { xde: dir.join("xde"), opteadm: dir.join("opteadm") })
     }
 }

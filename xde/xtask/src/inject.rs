@@ -56,9 +56,7 @@ pub fn inside(netns: &str, kind: &str, target: &str, count: u32) -> Result<()> {
     // By this path the program can be run even after cargo has replaced its file.
     let me = format!("/proc/{}/exe", std::process::id());
     let count = count.to_string();
-    Cmd::new("ip")
-        .args(["netns", "exec", netns, &me, "inject", kind, target, &count])
-        .run()?;
+    Cmd::new("ip").args(["netns", "exec", netns, &me, "inject", kind, target, &count]).run()?;
     Ok(())
 }
 
@@ -73,12 +71,7 @@ pub fn run(kind: &str, target: &str, count: u32) -> Result<()> {
 
 fn frames(link: &str, count: u32) -> Result<()> {
     let address = link_address(link)?;
-    let socket = socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
     let mut noise = Noise::new(u64::from(count));
     let good = [PING, ARP, NEIGHBOUR].map(unhex);
     let mut sent = 0;
@@ -94,11 +87,7 @@ fn frames(link: &str, count: u32) -> Result<()> {
         frame.resize(frame.len().max(14), 0);
         sent += u32::from(sendto(socket.as_raw_fd(), &frame, &address, MsgFlags::empty()).is_ok());
     }
-    if sent < count / 2 {
-        bail!("the kernel took {sent} of {count} frames")
-    } else {
-        Ok(())
-    }
+    if sent < count / 2 { bail!("the kernel took {sent} of {count} frames") } else { Ok(()) }
 }
 
 fn geneve(target: &str, count: u32) -> Result<()> {
@@ -139,15 +128,8 @@ const GENEVE: &str = "0200655800006400012902010000\
                       0a00000d0a00000b080033310007000161626364";
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter_map(|c| c.to_digit(16))
-        .map(|d| d as u8)
-        .collect();
-    digits
-        .chunks_exact(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect()
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
 #[cfg(test)]

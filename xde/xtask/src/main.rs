@@ -17,6 +17,7 @@ mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,11 +49,12 @@ enum Command {
         #[arg(long)]
         no_lab: bool,
     },
-    /// Play folders of recorded packet scenarios
+    /// Play a folder of recorded packet scenarios: DIR [--area AREA] [--name NAME] [--verbose]
+    #[command(disable_help_flag = true)]
     Vectors {
-        /// Folders
-        #[arg(required = true, value_name = "DIR")]
-        dirs: Vec<PathBuf>,
+        /// Arguments of the player; --help tells more
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
     },
     /// Feed random frames and requests to the engine
     Fuzz {
@@ -78,11 +80,7 @@ enum Command {
     Ci,
     /// Send nonsense from inside a lab
     #[command(hide = true)]
-    Inject {
-        kind: String,
-        target: String,
-        count: u32,
-    },
+    Inject { kind: String, target: String, count: u32 },
 }
 
 #[derive(Debug, Subcommand)]
@@ -108,28 +106,18 @@ fn run(command: Command) -> Result<bool> {
         shell::catch_signals()?;
     }
     match command {
-        Command::Demo {
-            keep,
-            pcap_dir,
-            only,
-        } => commands::demo::run(lab::scenario::Options {
-            keep,
-            pcap_dir,
-            only,
-        }),
+        Command::Demo { keep, pcap_dir, only } => {
+            commands::demo::run(lab::scenario::Options { keep, pcap_dir, only })
+        }
         Command::Test { no_lab } => commands::test::run(!no_lab),
-        Command::Vectors { dirs } => commands::vectors(&dirs),
+        Command::Vectors { args } => commands::vectors(&args),
         Command::Fuzz { seconds } => commands::fuzz(seconds),
         Command::Bench { lab, only_lab } => commands::bench(!only_lab, lab || only_lab),
-        Command::Lab {
-            command: LabCommand::Clean,
-        } => commands::demo::clean(),
+        Command::Lab { command: LabCommand::Clean } => commands::demo::clean(),
         Command::Ci => commands::ci(),
-        Command::Inject {
-            kind,
-            target,
-            count,
-        } => inject::run(&kind, &target, count).map(|()| true),
+        Command::Inject { kind, target, count } => {
+            inject::run(&kind, &target, count).map(|()| true)
+        }
     }
 }
 

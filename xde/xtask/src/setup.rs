@@ -41,10 +41,7 @@ pub const LAB_BENCH: &[Tool] = &[tool("iperf3", "iperf3"), tool("ethtool", "etht
 /// What checks the cores for a bare target: a compiler with the source of its own `core`.
 pub const BARE_TARGET: &[Tool] = &[
     tool("/usr/bin/rustc", "rustc-web"),
-    tool(
-        "/usr/lib/rustlib/src/rust/library/Cargo.lock",
-        "rust-web-src",
-    ),
+    tool("/usr/lib/rustlib/src/rust/library/Cargo.lock", "rust-web-src"),
 ];
 
 /// Whether this process may do everything on this machine.
@@ -68,13 +65,7 @@ pub fn install(tools: &[&[Tool]]) -> Result<()> {
     // Lists may be missing or too old to download from.
     apt_get(&["update", "-qq"])?;
     // Nothing that the user has may be removed to make room.
-    let options = [
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "--no-remove",
-    ];
+    let options = ["install", "-y", "-qq", "--no-install-recommends", "--no-remove"];
     apt_get(&[&options[..], &packages].concat())?;
     match missing.iter().find(|tool| !is_there(tool)) {
         Some(tool) => bail!("package {} did not bring {}", tool.package, tool.program),
@@ -92,12 +83,7 @@ fn may_install() -> bool {
 }
 
 fn missing<'a>(tools: &[&'a [Tool]]) -> Vec<&'a Tool> {
-    tools
-        .iter()
-        .copied()
-        .flatten()
-        .filter(|tool| !is_there(tool))
-        .collect()
+    tools.iter().copied().flatten().filter(|tool| !is_there(tool)).collect()
 }
 
 fn is_there(tool: &Tool) -> bool {

@@ -101,8 +101,7 @@ impl Cmd {
 
     /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().into()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().into()));
         self
     }
 
@@ -198,9 +197,7 @@ impl Cmd {
     /// The call as the standard library knows it.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         // Network tools live in /usr/sbin, which is not on every user's path.
         if let Some(path) = std::env::var_os("PATH") {
             let mut path = path;
@@ -239,12 +236,7 @@ impl Output {
     /// Standard output, if the program succeeded.
     pub fn success(self) -> Result<String> {
         if !self.status.success() {
-            bail!(
-                "`{}` failed: {}{}",
-                self.command,
-                self.status,
-                self.last_lines()
-            );
+            bail!("`{}` failed: {}{}", self.command, self.status, self.last_lines());
         }
         Ok(self.stdout)
     }
@@ -252,10 +244,7 @@ impl Output {
     fn last_lines(&self) -> String {
         let lines: Vec<&str> = self.stdout.lines().chain(self.stderr.lines()).collect();
         let from = lines.len().saturating_sub(ERROR_LINES);
-        lines[from..]
-            .iter()
-            .map(|line| format!("\n    {line}"))
-            .collect()
+        lines[from..].iter().map(|line| format!("\n    {line}")).collect()
     }
 }
 
@@ -340,20 +329,12 @@ mod tests {
 
     #[test]
     fn output_and_status_come_back() {
-        let output = Cmd::new("sh")
-            .args(["-c", "cat; echo oops >&2; exit 3"])
-            .input("hello");
+        let output = Cmd::new("sh").args(["-c", "cat; echo oops >&2; exit 3"]).input("hello");
         let output = output.output().unwrap();
-        assert_eq!(
-            (output.stdout.as_str(), output.stderr.as_str()),
-            ("hello", "oops\n")
-        );
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("hello", "oops\n"));
         assert_eq!(output.status.code(), Some(3));
         let error = output.success().unwrap_err().to_string();
-        assert!(
-            error.contains("exit 3") && error.contains("oops"),
-            "{error}"
-        );
+        assert!(error.contains("exit 3") && error.contains("oops"), "{error}");
     }
 
     #[test]
@@ -361,10 +342,7 @@ mod tests {
         let cmd = Cmd::new("sh").args(["-c", "echo begun; sleep 1000 & sleep 1000"]);
         let error = cmd.timeout(Duration::from_millis(300)).run().unwrap_err();
         let error = format!("{error:#}");
-        assert!(
-            error.contains("did not end") && error.contains("begun"),
-            "{error}"
-        );
+        assert!(error.contains("did not end") && error.contains("begun"), "{error}");
     }
 
     #[test]

@@ -27,12 +27,8 @@ pub fn target_dir() -> Result<PathBuf> {
     if let Some(dir) = DIR.get() {
         return Ok(dir.clone());
     }
-    let text = cargo()
-        .args(["metadata", "--format-version", "1", "--no-deps", "-q"])
-        .run()?;
+    let text = cargo().args(["metadata", "--format-version", "1", "--no-deps", "-q"]).run()?;
     let metadata: serde_json::Value = serde_json::from_str(&text)?;
-    let dir = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata: no target folder")?;
+    let dir = metadata["target_directory"].as_str().context("cargo metadata: no target folder")?;
     Ok(DIR.get_or_init(|| dir.into()).clone())
 }

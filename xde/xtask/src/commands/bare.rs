@@ -24,13 +24,7 @@ pub fn check() -> Result<String> {
     setup::install(&[setup::BARE_TARGET])?;
     let packages = CORES.iter().flat_map(|name| ["-p", name]);
     cargo()
-        .args([
-            "check",
-            "--lib",
-            "-Zbuild-std=core,alloc",
-            "--target",
-            TARGET,
-        ])
+        .args(["check", "--lib", "-Zbuild-std=core,alloc", "--target", TARGET])
         .args(packages)
         .arg("--target-dir")
         .arg(target_dir()?.join("bare"))

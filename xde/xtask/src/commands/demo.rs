@@ -24,10 +24,7 @@ pub fn run(options: scenario::Options) -> Result<bool> {
 
 /// Removes labs that were kept or killed.
 pub fn clean() -> Result<bool> {
-    ensure!(
-        setup::is_root(),
-        "sudo -E env \"PATH=$PATH\" cargo xtask lab clean"
-    );
+    ensure!(setup::is_root(), "sudo -E env \"PATH=$PATH\" cargo xtask lab clean");
     let gone = lab_clean::clean()?;
     if gone.is_empty() {
         println!("there is no lab to remove");

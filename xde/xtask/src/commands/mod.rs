@@ -14,16 +14,13 @@ use crate::setup;
 use crate::shell::Cmd;
 use crate::workspace::{cargo, root};
 use anyhow::{Result, ensure};
-use std::path::PathBuf;
+use std::ffi::OsString;
 
-/// Plays folders of vectors.
-pub fn vectors(dirs: &[PathBuf]) -> Result<bool> {
-    // The player runs at the top of the checkout, the user may be elsewhere.
-    let dirs: Vec<PathBuf> = dirs
-        .iter()
-        .map(std::path::absolute)
-        .collect::<Result<_, std::io::Error>>()?;
-    succeeds(tests_binary("vectors").args(dirs))
+/// Plays a folder of vectors; the player knows its arguments.
+pub fn vectors(args: &[OsString]) -> Result<bool> {
+    // Where the user is, so that a relative folder is the one that the user means.
+    let here = std::env::current_dir()?;
+    succeeds(tests_binary("vectors", Profile::Dev).args(args).dir(here))
 }
 
 /// Runs both fuzz targets.
@@ -31,7 +28,8 @@ pub fn fuzz(seconds: u32) -> Result<bool> {
     let mut well = true;
     for target in ["frames", "control"] {
         let seconds = seconds.to_string();
-        well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
+        well &=
+            succeeds(tests_binary("fuzz", Profile::Release).args([target, "--seconds", &seconds]))?;
     }
     Ok(well)
 }
@@ -59,18 +57,13 @@ pub fn ci() -> Result<bool> {
     succeeds(Cmd::new("bash").arg(root().join(".ci/run")))
 }
 
-/// A program of the package with the tests, built for speed.
-fn tests_binary(name: &str) -> Cmd {
-    cargo().args([
-        "run",
-        "--quiet",
-        "--release",
-        "-p",
-        "opte-tests",
-        "--bin",
-        name,
-        "--",
-    ])
+/// A program of the package with the tests.
+fn tests_binary(name: &str, profile: Profile) -> Cmd {
+    cargo()
+        .args(["run", "--quiet", "--manifest-path"])
+        .arg(root().join("Cargo.toml"))
+        .args(profile.options())
+        .args(["-p", "opte-tests", "--bin", name, "--"])
 }
 
 /// Runs a program on our terminal; it has said itself what went wrong.

@@ -29,33 +29,62 @@ pub fn run(lab: bool) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
-/// Everything that `cargo test` finds. Tests that need root are marked `ignore`: root runs them
-/// too, others see them by name.
+/// Everything that `cargo test` finds. A test that cannot run here says so in one of two ways,
+/// and both are counted as skipped: it is marked `ignore` because it needs root, or it prints
+/// `NAME: skipped, REASON` and passes. Root runs those of the first kind too.
 fn workspace_tests() -> Result<Tally> {
-    let options: &[&str] = if setup::is_root() {
-        &["--", "--include-ignored"]
-    } else {
-        &[]
-    };
+    let as_root: &[&str] = if setup::is_root() { &["--include-ignored"] } else { &[] };
     let mut child = cargo()
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .args(options)
+        .args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"])
+        .args(as_root)
         .command()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo test")?;
-    let mut tally = Tally::default();
+    let mut reader = Reader::default();
     for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
-        println!("{line}");
-        tally = tally + parse_result(&line).unwrap_or_default();
+        if reader.wants_shown(&line) {
+            println!("{line}");
+        }
     }
-    let status = child.wait()?;
-    if !status.success() && tally.failed == 0 {
+    let mut tally = reader.tally;
+    if !child.wait()?.success() && tally.failed == 0 {
         tally.failed = 1; // It does not build, or a test took its whole process down.
     }
     Ok(tally)
+}
+
+/// Reads what `cargo test -- --show-output` prints.
+#[derive(Default)]
+struct Reader {
+    tally: Tally,
+    in_successes: bool,
+    /// Tests of the running program that passed without doing anything.
+    skipped: usize,
+}
+
+impl Reader {
+    /// Takes a line; answers whether a reader wants it too. Output of tests that passed is noise,
+    /// unless it tells that a test did nothing.
+    fn wants_shown(&mut self, line: &str) -> bool {
+        let result = parse_result(line);
+        if line == "successes:" {
+            self.in_successes = true;
+        } else if line == "failures:" || result.is_some() {
+            self.in_successes = false;
+        }
+        let skipped = self.in_successes && line.contains(": skipped, ");
+        self.skipped += usize::from(skipped);
+        if let Some(mut result) = result {
+            let skipped = std::mem::take(&mut self.skipped);
+            result.skipped += skipped;
+            result.passed = result.passed.saturating_sub(skipped);
+            self.tally = self.tally + result;
+        }
+        skipped || !self.in_successes
+    }
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
@@ -65,11 +94,7 @@ fn parse_result(line: &str) -> Option<Tally> {
         let mut parts = counts.split("; ").filter_map(|part| part.split_once(' '));
         parts.find(|(_, what)| *what == name)?.0.parse().ok()
     };
-    Some(Tally {
-        passed: count("passed")?,
-        failed: count("failed")?,
-        skipped: count("ignored")?,
-    })
+    Some(Tally { passed: count("passed")?, failed: count("failed")?, skipped: count("ignored")? })
 }
 
 fn bare_target() -> Tally {
@@ -77,11 +102,7 @@ fn bare_target() -> Tally {
     if setup::can_install(&[setup::BARE_TARGET]) {
         report.check("Bare target", bare::NAME, bare::check);
     } else {
-        report.skip(
-            "Bare target",
-            bare::NAME,
-            "needs root to install a compiler",
-        );
+        report.skip("Bare target", bare::NAME, "needs root to install a compiler");
     }
     report.tally()
 }
@@ -92,10 +113,7 @@ fn lab_tests() -> Result<Tally> {
     }
     setup::install(&[setup::LAB])?;
     // Programs with the checks that only tests have: overflow, debug assertions.
-    scenario::run(
-        &scenario::Options::default(),
-        Binaries::build(Profile::Dev)?,
-    )
+    scenario::run(&scenario::Options::default(), Binaries::build(Profile::Dev)?)
 }
 
 #[cfg(test)]
@@ -105,14 +123,27 @@ mod tests {
     #[test]
     fn results_of_cargo_test_are_read() {
         let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out";
-        assert_eq!(
-            parse_result(line),
-            Some(Tally {
-                passed: 3,
-                failed: 1,
-                skipped: 2
-            })
-        );
+        assert_eq!(parse_result(line), Some(Tally { passed: 3, failed: 1, skipped: 2 }));
         assert_eq!(parse_result("test lab::works ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_that_did_nothing_is_skipped_and_noise_is_hidden() {
+        let mut reader = Reader::default();
+        let shown: Vec<&str> = "\
+test vectors ... ok
+successes:
+---- vectors stdout ----
+noise
+vectors: skipped, no folder of vectors
+failures:
+why it failed
+test result: ok. 5 passed; 1 failed; 0 ignored; 0 measured"
+            .lines()
+            .filter(|line| reader.wants_shown(line))
+            .collect();
+        assert_eq!(reader.tally, Tally { passed: 4, failed: 1, skipped: 1 });
+        assert_eq!(shown.len(), 5);
+        assert!(shown.contains(&"vectors: skipped, no folder of vectors"));
     }
 }

@@ -31,19 +31,9 @@ pub fn run(binaries: Binaries) -> Result<()> {
     for guest in [from, to] {
         lab.dhcp4(guest)?;
     }
-    lab.allow(
-        to,
-        500,
-        &format!("hosts=vni={VNI} protocol=tcp port={PORT}"),
-    )?;
-    println!(
-        "\n{} to {}, across hosts, TCP, MTU 1500, {SECONDS} s each",
-        from.name, to.name
-    );
-    println!(
-        "{:12} {:>8} {:>10} {:>12}",
-        "offloads", "streams", "Gbit/s", "retransmits"
-    );
+    lab.allow(to, 500, &format!("hosts=vni={VNI} protocol=tcp port={PORT}"))?;
+    println!("\n{} to {}, across hosts, TCP, MTU 1500, {SECONDS} s each", from.name, to.name);
+    println!("{:12} {:>8} {:>10} {:>12}", "offloads", "streams", "Gbit/s", "retransmits");
     for offloads in ["on", "off"] {
         for guest in [from, to] {
             set_offloads(&lab, guest, offloads)?;
@@ -57,32 +47,18 @@ pub fn run(binaries: Binaries) -> Result<()> {
 }
 
 fn set_offloads(lab: &Lab, guest: &Guest, state: &str) -> Result<()> {
-    let features = ["tso", "gso", "gro", "tx"]
-        .map(|feature| [feature, state])
-        .concat();
-    lab.on(
-        guest.name,
-        "ethtool",
-        &[&["-K", guest.name], &features[..]].concat(),
-    )
-    .map(drop)
+    let features = ["tso", "gso", "gro", "tx"].map(|feature| [feature, state]).concat();
+    lab.on(guest.name, "ethtool", &[&["-K", guest.name], &features[..]].concat()).map(drop)
 }
 
 fn measure(lab: &Lab, from: &Guest, to: &Guest, streams: &str) -> Result<(f64, u64)> {
-    let cmd = lab
-        .net
-        .exec(to.name, "iperf3")
-        .args(["-s", "-1", "-p", PORT, "--forceflush"]);
+    let cmd = lab.net.exec(to.name, "iperf3").args(["-s", "-1", "-p", PORT, "--forceflush"]);
     let mut server = Daemon::start("iperf3", cmd, lab.logs())?;
     server.wait_ready("listens", |server| Ok(server.log().contains("listening")))?;
     let args = ["-c", to.ip4, "-p", PORT, "-t", SECONDS, "-P", streams, "-J"];
     let text = lab.on(from.name, "iperf3", &args)?;
     let report: Value = serde_json::from_str(&text)?;
-    let rate = report["end"]["sum_received"]["bits_per_second"]
-        .as_f64()
-        .context("no rate")?;
-    let retransmits = report["end"]["sum_sent"]["retransmits"]
-        .as_u64()
-        .unwrap_or_default();
+    let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().context("no rate")?;
+    let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64().unwrap_or_default();
     Ok((rate / 1e9, retransmits))
 }

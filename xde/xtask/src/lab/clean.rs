@@ -37,10 +37,7 @@ pub(super) fn remove(run: &str) -> Result<()> {
         end_all(name)?;
     }
     for name in &namespaces {
-        Cmd::new("ip")
-            .args(["netns", "del", name])
-            .even_if_interrupted()
-            .run()?;
+        Cmd::new("ip").args(["netns", "del", name]).even_if_interrupted().run()?;
     }
     match fs::remove_dir_all(scratch_dir(run)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -51,30 +48,16 @@ pub(super) fn remove(run: &str) -> Result<()> {
 }
 
 fn namespaces_of(run: &str) -> Result<Vec<String>> {
-    let listed = Cmd::new("ip")
-        .args(["netns", "list"])
-        .even_if_interrupted()
-        .run()?;
-    let names = listed
-        .lines()
-        .filter_map(|line| line.split_whitespace().next());
-    Ok(names
-        .filter(|name| run_of(name).as_deref() == Some(run))
-        .map(String::from)
-        .collect())
+    let listed = Cmd::new("ip").args(["netns", "list"]).even_if_interrupted().run()?;
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    Ok(names.filter(|name| run_of(name).as_deref() == Some(run)).map(String::from).collect())
 }
 
 /// Kills whatever still runs in a namespace.
 fn end_all(netns: &str) -> Result<()> {
     let pids = || -> Result<Vec<i32>> {
-        let text = Cmd::new("ip")
-            .args(["netns", "pids", netns])
-            .even_if_interrupted()
-            .run()?;
-        Ok(text
-            .lines()
-            .filter_map(|pid| pid.trim().parse().ok())
-            .collect())
+        let text = Cmd::new("ip").args(["netns", "pids", netns]).even_if_interrupted().run()?;
+        Ok(text.lines().filter_map(|pid| pid.trim().parse().ok()).collect())
     };
     for pid in pids()? {
         // It may have ended by itself since it was listed.
@@ -84,11 +67,7 @@ fn end_all(netns: &str) -> Result<()> {
     let gone = wait_until(&format!("end of {netns}"), Duration::from_secs(3), || {
         Ok(pids()?.is_empty().then_some(()))
     });
-    if crate::shell::interrupted() {
-        Ok(())
-    } else {
-        gone
-    }
+    if crate::shell::interrupted() { Ok(()) } else { gone }
 }
 
 /// `opte-PID` out of `opte-PID` or `opte-PID-NAME`.
@@ -115,14 +94,7 @@ mod tests {
         for name in ["opte-12", "opte-12-h1", "opte-12-web1"] {
             assert_eq!(run_of(name).as_deref(), Some("opte-12"), "{name}");
         }
-        for name in [
-            "opte-",
-            "opte-x",
-            "opte-12x-h1",
-            "opte",
-            "other-12-h1",
-            "opte--h1",
-        ] {
+        for name in ["opte-", "opte-x", "opte-12x-h1", "opte", "other-12-h1", "opte--h1"] {
             assert_eq!(run_of(name), None, "{name}");
         }
     }

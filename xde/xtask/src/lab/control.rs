@@ -19,10 +19,7 @@ const OPEN_TO_THE_VPC: [&str; 3] = ["protocol=icmp", "protocol=icmp6", "protocol
 impl Lab {
     /// A call of opteadm for one host.
     pub fn opteadm(&self, host: &str, args: &[&str]) -> Cmd {
-        Cmd::new(&self.binaries.opteadm)
-            .arg("--socket")
-            .arg(self.socket(host))
-            .args(args)
+        Cmd::new(&self.binaries.opteadm).arg("--socket").arg(self.socket(host)).args(args)
     }
 
     /// Runs opteadm, which must succeed.
@@ -46,9 +43,7 @@ impl Lab {
             .with_context(|| format!("no counters of {}: {sets}", guest.name))?;
         let found = counters.iter().find(|counter| counter["name"] == name);
         let found = found.with_context(|| format!("no counter {name}"))?;
-        found["value"]
-            .as_u64()
-            .with_context(|| format!("counter {name} has no value"))
+        found["value"].as_u64().with_context(|| format!("counter {name} has no value"))
     }
 
     /// Runs `action`, which must make a counter of the guest's port grow; answers by how much.
@@ -61,11 +56,7 @@ impl Lab {
         let before = self.counter(guest, name)?;
         action()?;
         let after = self.counter(guest, name)?;
-        ensure!(
-            after > before,
-            "counter {name} of {} stays at {before}",
-            guest.name
-        );
+        ensure!(after > before, "counter {name} of {} stays at {before}", guest.name);
         Ok(after - before)
     }
 
@@ -100,14 +91,8 @@ impl Lab {
             ("--dns", DNS[0]),
             ("--dns", DNS[1]),
         ];
-        let args: Vec<&str> = options
-            .iter()
-            .flat_map(|(name, value)| [*name, *value])
-            .collect();
-        self.opteadm(guest.host.name, &["create-xde", guest.name])
-            .args(args)
-            .run()
-            .map(drop)
+        let args: Vec<&str> = options.iter().flat_map(|(name, value)| [*name, *value]).collect();
+        self.opteadm(guest.host.name, &["create-xde", guest.name]).args(args).run().map(drop)
     }
 
     /// Gives the port its routes and firewall rules.
@@ -128,10 +113,7 @@ impl Lab {
             (&format!("{empty4}/32"), &empty, "custom"),
             (&format!("{empty6}/128"), &empty, "custom"),
         ] {
-            self.tell(
-                host,
-                &["add-router-entry", "-p", guest.name, dest, target, class],
-            )?;
+            self.tell(host, &["add-router-entry", "-p", guest.name, dest, target, class])?;
         }
         for what in OPEN_TO_THE_VPC {
             self.allow(guest, 1000, &format!("hosts=vni={VNI} {what}"))?;
@@ -144,10 +126,7 @@ impl Lab {
         let rule = format!("dir=in action=allow priority={priority} {what}");
         let args = ["add-fw-rule", "-p", guest.name, &rule];
         let added = self.ask(guest.host.name, &args)?;
-        added["id"]
-            .as_u64()
-            .map(|id| id.to_string())
-            .with_context(|| format!("no id in {added}"))
+        added["id"].as_u64().map(|id| id.to_string()).with_context(|| format!("no id in {added}"))
     }
 
     /// Takes such a rule away again.
@@ -181,14 +160,10 @@ impl Lab {
         if args.is_empty() {
             return Ok(());
         }
-        self.opteadm(guest.host.name, &["set-external-ips", "-p", guest.name])
-            .args(args)
-            .run()?;
+        self.opteadm(guest.host.name, &["set-external-ips", "-p", guest.name]).args(args).run()?;
         for tuple in back {
             let entry = [&tuple, guest.host.underlay, VNI, guest.mac];
-            self.opteadm(BOUNDARY.name, &["add-boundary-nat"])
-                .args(entry)
-                .run()?;
+            self.opteadm(BOUNDARY.name, &["add-boundary-nat"]).args(entry).run()?;
         }
         Ok(())
     }

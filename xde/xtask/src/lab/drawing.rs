@@ -20,19 +20,11 @@ pub fn topology() -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     };
-    let webs: Vec<Vec<String>> = WEBS
-        .iter()
-        .map(|web| named(web.name, &web.addresses))
-        .collect();
+    let webs: Vec<Vec<String>> = WEBS.iter().map(|web| named(web.name, &web.addresses)).collect();
     boxes(&webs).iter().for_each(|row| line(&mut text, row));
-    line(
-        &mut text,
-        &format!("{:14}└──────────────┬──────────────┘", ""),
-    );
+    line(&mut text, &format!("{:14}└──────────────┬──────────────┘", ""));
     let middle = |text: &mut String, rows: Vec<String>| {
-        boxes(&[rows])
-            .iter()
-            .for_each(|row| line(text, &format!("{:15}{row}", "")));
+        boxes(&[rows]).iter().for_each(|row| line(text, &format!("{:15}{row}", "")));
     };
     let mut router = named(ROUTER.name, &ROUTER.addresses);
     router[0] += ", router of the outside";
@@ -41,14 +33,8 @@ pub fn topology() -> String {
     let mut boundary = named(BOUNDARY.name, &[BOUNDARY_OUTSIDE[0], BOUNDARY.underlay]);
     boundary[0] += ", xde boundary";
     middle(&mut text, boundary);
-    line(
-        &mut text,
-        &format!("{:29}│  underlay: Geneve over IPv6, MTU {UNDERLAY_MTU}", ""),
-    );
-    line(
-        &mut text,
-        &format!("{:14}┌──────────────┴──────────────┐", ""),
-    );
+    line(&mut text, &format!("{:29}│  underlay: Geneve over IPv6, MTU {UNDERLAY_MTU}", ""));
+    line(&mut text, &format!("{:14}┌──────────────┴──────────────┐", ""));
     let hosts: Vec<Vec<String>> = HYPERVISORS
         .iter()
         .map(|host| {
@@ -59,12 +45,8 @@ pub fn topology() -> String {
         .collect();
     boxes(&hosts).iter().for_each(|row| line(&mut text, row));
     let columns = HYPERVISORS.map(|host| {
-        let on_host = GUESTS
-            .iter()
-            .filter(move |guest| guest.host.name == host.name);
-        on_host
-            .map(|guest| format!("└ {} {} {}", guest.name, guest.ip4, guest.ip6))
-            .collect()
+        let on_host = GUESTS.iter().filter(move |guest| guest.host.name == host.name);
+        on_host.map(|guest| format!("└ {} {} {}", guest.name, guest.ip4, guest.ip6)).collect()
     });
     beside(&columns).iter().for_each(|row| line(&mut text, row));
     line(&mut text, &format!("{:20}guests of one VPC, VNI {VNI}", ""));
@@ -72,11 +54,7 @@ pub fn topology() -> String {
 }
 
 fn named(name: &str, addresses: &[&str]) -> Vec<String> {
-    [name]
-        .iter()
-        .chain(addresses)
-        .map(|&row| row.to_owned())
-        .collect()
+    [name].iter().chain(addresses).map(|&row| row.to_owned()).collect()
 }
 
 /// Boxes side by side.
@@ -86,11 +64,7 @@ fn boxes(columns: &[Vec<String>]) -> Vec<String> {
         .map(|rows| {
             let rule = "─".repeat(WIDTH);
             let inner = rows.iter().map(|row| format!("│ {row:w$}│", w = WIDTH - 1));
-            [format!("┌{rule}┐")]
-                .into_iter()
-                .chain(inner)
-                .chain([format!("└{rule}┘")])
-                .collect()
+            [format!("┌{rule}┐")].into_iter().chain(inner).chain([format!("└{rule}┘")]).collect()
         })
         .collect();
     beside(&framed)
@@ -102,10 +76,7 @@ fn beside(columns: &[Vec<String>]) -> Vec<String> {
     (0..height)
         .map(|at| {
             let cell = |rows: &Vec<String>| rows.get(at).cloned().unwrap_or_default();
-            columns
-                .iter()
-                .map(|rows| format!("{:w$}  ", cell(rows), w = WIDTH + 2))
-                .collect()
+            columns.iter().map(|rows| format!("{:w$}  ", cell(rows), w = WIDTH + 2)).collect()
         })
         .collect()
 }
@@ -115,19 +86,10 @@ pub fn how_to_enter(lab: &Lab) -> String {
     let names: Vec<&str> = namespaces().collect();
     let mut text = String::from("\nThe lab is up. Enter a machine of it, for instance:\n");
     let example = |text: &mut String, what: &str| writeln!(text, "  {what}").ok();
-    example(
-        &mut text,
-        &format!("ip netns exec {} bash", lab.net.netns(GUESTS[0].name)),
-    );
+    example(&mut text, &format!("ip netns exec {} bash", lab.net.netns(GUESTS[0].name)));
     let opteadm = lab.opteadm(HYPERVISORS[0].name, &["dump-uft", "-p", GUESTS[0].name]);
     example(&mut text, &opteadm.to_string());
-    writeln!(
-        text,
-        "Machines: {} (each with the prefix {}-).",
-        names.join(", "),
-        lab.run
-    )
-    .ok();
+    writeln!(text, "Machines: {} (each with the prefix {}-).", names.join(", "), lab.run).ok();
     text + "Remove it with `cargo xtask lab clean`."
 }
 

@@ -21,8 +21,7 @@ impl Lab {
     pub fn boot(&self, guest: &Guest) -> Result<()> {
         let (name, mac) = (guest.name, guest.mac);
         let netns = self.net.netns(name);
-        self.net
-            .batch(guest.host.name, &format!("link set {name} netns {netns}\n"))?;
+        self.net.batch(guest.host.name, &format!("link set {name} netns {netns}\n"))?;
         self.net.batch(
             name,
             &format!(
@@ -45,22 +44,12 @@ impl Lab {
     /// Waits until the guest's link-local address is known to be nobody else's.
     pub fn wait_link_local(&self, guest: &Guest) -> Result<()> {
         let name = guest.name;
-        wait_until(
-            &format!("link-local address of {name}"),
-            Duration::from_secs(10),
-            || {
-                let text = self.on(
-                    name,
-                    "ip",
-                    &["-6", "addr", "show", "dev", name, "scope", "link"],
-                )?;
-                ensure!(
-                    !text.contains("dadfailed"),
-                    "somebody else has the address:\n{text}"
-                );
-                Ok((text.contains(guest.link_local) && !text.contains("tentative")).then_some(()))
-            },
-        )
+        wait_until(&format!("link-local address of {name}"), Duration::from_secs(10), || {
+            let text =
+                self.on(name, "ip", &["-6", "addr", "show", "dev", name, "scope", "link"])?;
+            ensure!(!text.contains("dadfailed"), "somebody else has the address:\n{text}");
+            Ok((text.contains(guest.link_local) && !text.contains("tentative")).then_some(()))
+        })
     }
 
     /// Fetches an IPv4 lease with udhcpc.
@@ -70,16 +59,7 @@ impl Lab {
         self.net
             .exec(guest.name, "udhcpc")
             .args(args)
-            .args([
-                "-O",
-                "mtu",
-                "-O",
-                "staticroutes",
-                "-O",
-                "search",
-                "-s",
-                &script,
-            ])
+            .args(["-O", "mtu", "-O", "staticroutes", "-O", "search", "-s", &script])
             .run()?;
         self.lease(guest, 4)
     }
@@ -95,10 +75,7 @@ impl Lab {
             fs::copy(installed, &program)?;
         }
         let files = |ending: &str| self.scratch(&format!("{name}-dhclient.{ending}"));
-        fs::write(
-            files("conf"),
-            "also request dhcp6.name-servers, dhcp6.domain-search;\n",
-        )?;
+        fs::write(files("conf"), "also request dhcp6.name-servers, dhcp6.domain-search;\n")?;
         self.net
             .exec(name, &program.to_string_lossy())
             .args(["-6", "-1", "-sf", &self.dhcp_script()?])
@@ -115,23 +92,17 @@ impl Lab {
 
     /// Waits for the default route that the kernel takes from a router advertisement.
     pub fn wait_default_route6(&self, guest: &str) -> Result<String> {
-        wait_until(
-            &format!("IPv6 default route of {guest}"),
-            Duration::from_secs(15),
-            || {
-                let text = self.on(guest, "ip", &["-6", "route", "show", "default"])?;
-                Ok((!text.trim().is_empty()).then_some(text))
-            },
-        )
+        wait_until(&format!("IPv6 default route of {guest}"), Duration::from_secs(15), || {
+            let text = self.on(guest, "ip", &["-6", "route", "show", "default"])?;
+            Ok((!text.trim().is_empty()).then_some(text))
+        })
     }
 
     fn lease(&self, guest: &Guest, family: u8) -> Result<Lease> {
         let file = self.scratch(&format!("{}.lease{family}", guest.name));
         let text = fs::read_to_string(&file).context("the client has not reported a lease")?;
         let pairs = text.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect())
+        Ok(pairs.map(|(name, value)| (name.into(), value.into())).collect())
     }
 
     fn dhcp_script(&self) -> Result<String> {

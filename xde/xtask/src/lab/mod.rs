@@ -100,16 +100,12 @@ impl Lab {
 
     /// The web server on `machine`, port 80, or the one with that name.
     fn web(&self, name: &str) -> Result<&WebServer> {
-        self.webs
-            .get(name)
-            .with_context(|| format!("no web server {name} runs"))
+        self.webs.get(name).with_context(|| format!("no web server {name} runs"))
     }
 
     /// The capture with that name.
     fn capture(&self, name: &str) -> Result<&Capture> {
-        self.captures
-            .get(name)
-            .with_context(|| format!("no capture {name} runs"))
+        self.captures.get(name).with_context(|| format!("no capture {name} runs"))
     }
 
     /// Lets everything run on after this process ends.

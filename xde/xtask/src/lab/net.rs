@@ -41,9 +41,7 @@ impl Net {
     /// Makes everything but the guests' devices, which come with their ports.
     pub fn create(&self) -> Result<()> {
         for name in namespaces() {
-            Cmd::new("ip")
-                .args(["netns", "add", &self.netns(name)])
-                .run()?;
+            Cmd::new("ip").args(["netns", "add", &self.netns(name)]).run()?;
             self.exec(name, "sh").args(["-c", &settings(name)]).run()?;
         }
         self.batch(SWITCH, &self.underlay())?;
@@ -51,18 +49,10 @@ impl Net {
         for host in underlay_hosts() {
             self.batch(host.name, &host_side(host.underlay))?;
         }
-        let outside = end(
-            OUTSIDE_LINK,
-            &BOUNDARY_OUTSIDE,
-            OUTSIDE_PREFIX,
-            &ROUTER.addresses,
-        );
+        let outside = end(OUTSIDE_LINK, &BOUNDARY_OUTSIDE, OUTSIDE_PREFIX, &ROUTER.addresses);
         self.batch(BOUNDARY.name, &outside)?;
         for web in &WEBS {
-            self.batch(
-                web.name,
-                &end("eth0", &web.addresses, WEB_PREFIX, &web.router),
-            )?;
+            self.batch(web.name, &end("eth0", &web.addresses, WEB_PREFIX, &web.router))?;
         }
         Ok(())
     }
@@ -93,20 +83,12 @@ impl Net {
     fn outside(&self) -> String {
         let mut text = "link set lo up\n".to_owned();
         let netns = self.netns(BOUNDARY.name);
-        writeln!(
-            text,
-            "link add {OUTSIDE_LINK} type veth peer name {OUTSIDE_LINK} netns {netns}"
-        )
-        .ok();
+        writeln!(text, "link add {OUTSIDE_LINK} type veth peer name {OUTSIDE_LINK} netns {netns}")
+            .ok();
         text += &interface(OUTSIDE_LINK, &ROUTER.addresses, OUTSIDE_PREFIX);
         for web in &WEBS {
             let netns = self.netns(web.name);
-            writeln!(
-                text,
-                "link add {} type veth peer name eth0 netns {netns}",
-                web.name
-            )
-            .ok();
+            writeln!(text, "link add {} type veth peer name eth0 netns {netns}", web.name).ok();
             text += &interface(web.name, &web.router, WEB_PREFIX);
         }
         text
@@ -117,10 +99,7 @@ impl Net {
 fn settings(name: &str) -> String {
     let sysctls: &[(&str, u8)] = if name == SWITCH {
         // It only passes frames on.
-        &[
-            ("ipv6/conf/all/disable_ipv6", 1),
-            ("ipv6/conf/default/disable_ipv6", 1),
-        ]
+        &[("ipv6/conf/all/disable_ipv6", 1), ("ipv6/conf/default/disable_ipv6", 1)]
     } else if GUESTS.iter().any(|guest| guest.name == name) {
         // As a machine that was just installed: it detects duplicates, it hears routers.
         &[("ipv6/conf/default/accept_ra", 1)]
@@ -139,9 +118,7 @@ fn settings(name: &str) -> String {
             ("ipv6/icmp/ratelimit", 0),
         ]
     };
-    let lines = sysctls
-        .iter()
-        .map(|(key, value)| format!("echo {value} >/proc/sys/net/{key}\n"));
+    let lines = sysctls.iter().map(|(key, value)| format!("echo {value} >/proc/sys/net/{key}\n"));
     ["set -e\n".to_owned()].into_iter().chain(lines).collect()
 }
 

@@ -27,23 +27,10 @@ impl Capture {
     pub fn start(name: &str, link: &str, exec: Cmd, dir: &Path) -> Result<Self> {
         let file = dir.join(format!("{name}.pcap"));
         let cmd = exec
-            .args([
-                "-i",
-                link,
-                "-s",
-                SNAP_LEN,
-                "-U",
-                "--immediate-mode",
-                "-n",
-                "-Z",
-                "root",
-                "-w",
-            ])
+            .args(["-i", link, "-s", SNAP_LEN, "-U", "--immediate-mode", "-n", "-Z", "root", "-w"])
             .arg(&file);
         let mut daemon = Daemon::start(&format!("tcpdump-{name}"), cmd, dir)?;
-        daemon.wait_ready("listens", |daemon| {
-            Ok(daemon.log().contains("listening on"))
-        })?;
+        daemon.wait_ready("listens", |daemon| Ok(daemon.log().contains("listening on")))?;
         Ok(Self { file, daemon })
     }
 
@@ -70,11 +57,7 @@ impl Capture {
         if output.stdout.is_empty() && !output.stderr.contains("cut short") {
             return output.success().map(|_| Vec::new()).context("tshark");
         }
-        Ok(output
-            .stdout
-            .lines()
-            .map(|line| line.split('\t').map(String::from).collect())
-            .collect())
+        Ok(output.stdout.lines().map(|line| line.split('\t').map(String::from).collect()).collect())
     }
 
     /// Lets the capture outlive this value.

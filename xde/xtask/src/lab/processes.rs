@@ -29,12 +29,7 @@ impl Daemon {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = cmd.spawn(file)?;
-        Ok(Self {
-            name: name.into(),
-            child,
-            log,
-            left_running: false,
-        })
+        Ok(Self { name: name.into(), child, log, left_running: false })
     }
 
     /// Fails, with the end of the log, when the program has ended.
@@ -92,10 +87,7 @@ impl Daemon {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(8);
-        lines[from..]
-            .iter()
-            .map(|line| format!("\n    {line}"))
-            .collect()
+        lines[from..].iter().map(|line| format!("\n    {line}")).collect()
     }
 }
 
@@ -119,17 +111,9 @@ mod tests {
         let script = "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done";
         let cmd = Cmd::new("sh").args(["-c", script]);
         let mut daemon = Daemon::start(&name, cmd, &dir).unwrap();
-        daemon
-            .wait_ready("says so", |daemon| Ok(daemon.log().contains("ready")))
-            .unwrap();
+        daemon.wait_ready("says so", |daemon| Ok(daemon.log().contains("ready"))).unwrap();
         assert_eq!(daemon.stop().unwrap().code(), Some(7));
-        assert!(
-            daemon
-                .check_running()
-                .unwrap_err()
-                .to_string()
-                .contains("bye")
-        );
+        assert!(daemon.check_running().unwrap_err().to_string().contains("bye"));
         fs::remove_file(dir.join(format!("{name}.log"))).unwrap();
     }
 }

@@ -42,11 +42,7 @@ impl Sum for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -63,11 +59,7 @@ pub struct Report {
 impl Report {
     /// An empty table; colours and the line of the running check only on a terminal.
     pub fn new() -> Self {
-        Self {
-            live: stdout().is_terminal(),
-            group: "",
-            tally: Tally::default(),
-        }
+        Self { live: stdout().is_terminal(), group: "", tally: Tally::default() }
     }
 
     /// Runs `action` under `title`; answers whether it went well.
@@ -92,9 +84,7 @@ impl Report {
             Err(error) => {
                 self.tally.failed += 1;
                 self.line(("31", "FAIL"), title, "", Some(begin.elapsed()));
-                format!("{error:#}")
-                    .lines()
-                    .for_each(|line| println!("        {line}"));
+                format!("{error:#}").lines().for_each(|line| println!("        {line}"));
             }
         }
         result.is_ok()
@@ -129,22 +119,13 @@ impl Report {
         if self.live {
             print!("\r\x1b[2K");
         }
-        let time = time
-            .map(|time| format!("  {:.1} s", time.as_secs_f32()))
-            .unwrap_or_default();
+        let time = time.map(|time| format!("  {:.1} s", time.as_secs_f32())).unwrap_or_default();
         let word = self.paint(colour, &format!("{word:4}"));
-        println!(
-            "  {word}  {title:TITLE_WIDTH$}  {detail}{}",
-            self.paint("2", &time)
-        );
+        println!("  {word}  {title:TITLE_WIDTH$}  {detail}{}", self.paint("2", &time));
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.live {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.live { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -161,13 +142,6 @@ mod tests {
         report.skip("other", "absent", "needs root");
         assert_eq!(report.tally().to_string(), "1 passed, 1 failed, 1 skipped");
         let twice: Tally = [report.tally(), report.tally()].into_iter().sum();
-        assert_eq!(
-            twice,
-            Tally {
-                passed: 2,
-                failed: 2,
-                skipped: 2
-            }
-        );
+        assert_eq!(twice, Tally { passed: 2, failed: 2, skipped: 2 });
     }
 }

@@ -37,9 +37,7 @@ pub fn run(options: &Options, binaries: Binaries) -> Result<Tally> {
     if bring_up(&mut lab, &mut report) {
         run_checks(&mut lab, &mut report, &chosen);
     } else {
-        chosen
-            .iter()
-            .for_each(|check| report.skip(check.group, check.title, "the lab is not up"));
+        chosen.iter().for_each(|check| report.skip(check.group, check.title, "the lab is not up"));
     }
     println!("\nlogs and captures: {}", lab.logs().display());
     if lab.pcaps() != lab.logs() {
@@ -80,10 +78,7 @@ fn run_checks(lab: &mut Lab, report: &mut Report, chosen: &[&'static Check]) {
 fn choose(only: &[String]) -> Result<Vec<&'static Check>> {
     let known: Vec<&str> = checks::all().map(|check| check.name).collect();
     if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!(
-            "no check is named {unknown}; there are: {}",
-            known.join(", ")
-        );
+        bail!("no check is named {unknown}; there are: {}", known.join(", "));
     }
     let mut wanted: BTreeSet<&str> = only.iter().map(String::as_str).collect();
     let all: Vec<&'static Check> = checks::all().collect();
@@ -93,10 +88,7 @@ fn choose(only: &[String]) -> Result<Vec<&'static Check>> {
             wanted.extend(check.needs);
         }
     }
-    Ok(all
-        .into_iter()
-        .filter(|check| only.is_empty() || wanted.contains(check.name))
-        .collect())
+    Ok(all.into_iter().filter(|check| only.is_empty() || wanted.contains(check.name)).collect())
 }
 
 #[cfg(test)]
@@ -118,11 +110,7 @@ mod tests {
     fn a_chosen_check_brings_what_it_needs() {
         let names = |only: &[&str]| -> Vec<&str> {
             let only: Vec<String> = only.iter().map(|name| (*name).into()).collect();
-            choose(&only)
-                .unwrap()
-                .iter()
-                .map(|check| check.name)
-                .collect()
+            choose(&only).unwrap().iter().map(|check| check.name).collect()
         };
         assert_eq!(names(&[]).len(), checks::all().count());
         assert_eq!(names(&["dhcp4"]), ["dhcp4"]);

@@ -37,37 +37,20 @@ pub const CAPTURES: Step = ("captures", Lab::start_captures);
 impl Lab {
     fn make_network(&mut self) -> Result<String> {
         self.net.create()?;
-        Ok(format!(
-            "{} namespaces, named {}-*",
-            namespaces().count(),
-            self.run
-        ))
+        Ok(format!("{} namespaces, named {}-*", namespaces().count(), self.run))
     }
 
     fn start_hosts(&mut self) -> Result<String> {
-        let outside = [
-            "--outside",
-            OUTSIDE_LINK,
-            "--underlay-ip",
-            BOUNDARY.underlay,
-        ];
+        let outside = ["--outside", OUTSIDE_LINK, "--underlay-ip", BOUNDARY.underlay];
         let boundary = [&["boundary"][..], &outside, &["--vni", BOUNDARY_VNI]].concat();
         for host in underlay_hosts() {
-            let role: &[&str] = if host.name == BOUNDARY.name {
-                &boundary
-            } else {
-                &[]
-            };
+            let role: &[&str] = if host.name == BOUNDARY.name { &boundary } else { &[] };
             let daemon = self.start_host(host.name, host.name, role)?;
             self.hosts.insert(host.name, daemon);
         }
         self.tell(BOUNDARY.name, &["set-xde-underlay", UNDERLAY_LINK])?;
         let names: Vec<&str> = underlay_hosts().map(|host| host.name).collect();
-        Ok(format!(
-            "{}; control sockets in {}",
-            names.join(", "),
-            self.scratch.display()
-        ))
+        Ok(format!("{}; control sockets in {}", names.join(", "), self.scratch.display()))
     }
 
     /// Starts `xde` in a namespace, with a socket of its own, and waits until it listens.
@@ -77,12 +60,7 @@ impl Lab {
         let cmd = cmd.args(args).arg("--socket").arg(&socket);
         let mut daemon = Daemon::start(name, cmd, &self.logs)?;
         daemon.wait_ready("answers", |_| {
-            Ok(socket.exists()
-                && self
-                    .opteadm(name, &["list-ports"])
-                    .output()?
-                    .status
-                    .success())
+            Ok(socket.exists() && self.opteadm(name, &["list-ports"]).output()?.status.success())
         })?;
         Ok(daemon)
     }
@@ -106,9 +84,7 @@ impl Lab {
 
     fn boot_guests(&mut self) -> Result<String> {
         GUESTS.iter().try_for_each(|guest| self.boot(guest))?;
-        GUESTS
-            .iter()
-            .try_for_each(|guest| self.wait_link_local(guest))?;
+        GUESTS.iter().try_for_each(|guest| self.wait_link_local(guest))?;
         Ok("devices moved in, link-local addresses checked for duplicates".into())
     }
 
@@ -131,14 +107,10 @@ impl Lab {
         let server = WebServer::start(&format!("httpd-{name}"), port, exec, &root, &self.logs)?;
         self.webs.insert(name.into(), server);
         let url = format!("http://127.0.0.1:{port}/");
-        wait_until(
-            &format!("web server {name}"),
-            Duration::from_secs(5),
-            || {
-                let page = self.attempt(machine, "curl", &["-sS", &url])?;
-                Ok((page.stdout.trim() == name).then_some(()))
-            },
-        )
+        wait_until(&format!("web server {name}"), Duration::from_secs(5), || {
+            let page = self.attempt(machine, "curl", &["-sS", &url])?;
+            Ok((page.stdout.trim() == name).then_some(()))
+        })
     }
 
     /// The folder whose files a web server serves.
@@ -154,10 +126,6 @@ impl Lab {
                 .with_context(|| format!("capture of {}", tap.name))?;
             self.captures.insert(tap.name.clone(), capture);
         }
-        Ok(format!(
-            "{} links, files in {}",
-            taps.len(),
-            self.pcaps.display()
-        ))
+        Ok(format!("{} links, files in {}", taps.len(), self.pcaps.display()))
     }
 }

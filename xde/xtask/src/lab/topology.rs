@@ -45,21 +45,10 @@ pub struct Host {
 }
 
 /// The hypervisors.
-pub const HYPERVISORS: [Host; 2] = [
-    Host {
-        name: "h1",
-        underlay: "fd00:1::1",
-    },
-    Host {
-        name: "h2",
-        underlay: "fd00:1::2",
-    },
-];
+pub const HYPERVISORS: [Host; 2] =
+    [Host { name: "h1", underlay: "fd00:1::1" }, Host { name: "h2", underlay: "fd00:1::2" }];
 /// The boundary.
-pub const BOUNDARY: Host = Host {
-    name: "bnd",
-    underlay: "fd00:1::99",
-};
+pub const BOUNDARY: Host = Host { name: "bnd", underlay: "fd00:1::99" };
 
 /// Every machine on the underlay.
 pub fn underlay_hosts() -> impl Iterator<Item = &'static Host> {
@@ -120,11 +109,7 @@ pub const GUESTS: [Guest; 3] = [
         ip4: "10.0.0.12",
         ip6: "fd00:100::12",
         link_local: "fe80::aa40:25ff:fef0:2",
-        external: External {
-            snat: None,
-            floating: None,
-            gateway: None,
-        },
+        external: External { snat: None, floating: None, gateway: None },
     },
     Guest {
         name: "g3",
@@ -156,10 +141,8 @@ pub struct Router {
 }
 
 /// The only router outside.
-pub const ROUTER: Router = Router {
-    name: "out",
-    addresses: ["203.0.113.254", "2001:db8:10::fffe"],
-};
+pub const ROUTER: Router =
+    Router { name: "out", addresses: ["203.0.113.254", "2001:db8:10::fffe"] };
 /// Addresses of the boundary itself on its outside link.
 pub const BOUNDARY_OUTSIDE: [&str; 2] = ["203.0.113.1", "2001:db8:10::1"];
 
@@ -217,31 +200,16 @@ pub struct Tap {
 
 /// Every link, seen at one of its ends.
 pub fn taps() -> Vec<Tap> {
-    let guests = GUESTS.iter().map(|g| Tap {
-        name: g.name.into(),
-        netns: g.name,
-        link: g.name,
-    });
+    let guests = GUESTS.iter().map(|g| Tap { name: g.name.into(), netns: g.name, link: g.name });
     let underlay = underlay_hosts().map(|host| Tap {
         name: format!("underlay-{}", host.name),
         netns: host.name,
         link: UNDERLAY_LINK,
     });
-    let webs = WEBS.iter().map(|web| Tap {
-        name: web.name.into(),
-        netns: ROUTER.name,
-        link: web.name,
-    });
-    let outside = Tap {
-        name: "outside".into(),
-        netns: ROUTER.name,
-        link: OUTSIDE_LINK,
-    };
-    guests
-        .chain(underlay)
-        .chain([outside])
-        .chain(webs)
-        .collect()
+    let webs =
+        WEBS.iter().map(|web| Tap { name: web.name.into(), netns: ROUTER.name, link: web.name });
+    let outside = Tap { name: "outside".into(), netns: ROUTER.name, link: OUTSIDE_LINK };
+    guests.chain(underlay).chain([outside]).chain(webs).collect()
 }
 
 #[cfg(test)]
@@ -257,21 +225,9 @@ mod tests {
 
         let mut addresses: Vec<&str> = underlay_hosts().map(|host| host.underlay).collect();
         addresses.extend(GUESTS.iter().flat_map(|g| [g.ip4, g.ip6]));
-        addresses.extend(
-            GUESTS
-                .iter()
-                .flat_map(|g| g.external.snat.into_iter().flatten()),
-        );
-        addresses.extend(
-            GUESTS
-                .iter()
-                .flat_map(|g| g.external.floating.into_iter().flatten()),
-        );
-        addresses.extend(
-            WEBS.iter()
-                .flat_map(|web| [web.addresses, web.router])
-                .flatten(),
-        );
+        addresses.extend(GUESTS.iter().flat_map(|g| g.external.snat.into_iter().flatten()));
+        addresses.extend(GUESTS.iter().flat_map(|g| g.external.floating.into_iter().flatten()));
+        addresses.extend(WEBS.iter().flat_map(|web| [web.addresses, web.router]).flatten());
         addresses.extend([ROUTER.addresses, BOUNDARY_OUTSIDE].into_iter().flatten());
         let parsed: BTreeSet<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(parsed.len(), addresses.len());
@@ -280,26 +236,16 @@ mod tests {
     #[test]
     fn link_local_addresses_follow_from_the_macs() {
         let link_local = |mac: &str| {
-            let octets: Vec<u16> = mac
-                .split(':')
-                .map(|octet| u16::from_str_radix(octet, 16).unwrap())
-                .collect();
-            let [a, b, c, d, e, f] = octets[..] else {
-                panic!("{mac}")
-            };
+            let octets: Vec<u16> =
+                mac.split(':').map(|octet| u16::from_str_radix(octet, 16).unwrap()).collect();
+            let [a, b, c, d, e, f] = octets[..] else { panic!("{mac}") };
             // RFC 4291, appendix A: ff:fe in the middle, the universal bit inverted.
             let id = [(a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
             Ipv6Addr::new(0xfe80, 0, 0, 0, id[0], id[1], id[2], id[3])
         };
         for guest in &GUESTS {
-            assert_eq!(
-                guest.link_local.parse::<Ipv6Addr>().unwrap(),
-                link_local(guest.mac)
-            );
+            assert_eq!(guest.link_local.parse::<Ipv6Addr>().unwrap(), link_local(guest.mac));
         }
-        assert_eq!(
-            GATEWAY6.parse::<Ipv6Addr>().unwrap(),
-            link_local("a8:40:25:ff:77:77")
-        );
+        assert_eq!(GATEWAY6.parse::<Ipv6Addr>().unwrap(), link_local("a8:40:25:ff:77:77"));
     }
 }

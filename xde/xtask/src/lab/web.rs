@@ -31,24 +31,14 @@ impl WebServer {
     /// Serves the files of `root`; `exec` calls busybox where the server is to be.
     pub fn start(name: &str, port: u16, exec: Cmd, root: &Path, logs: &Path) -> Result<Self> {
         let port = port.to_string();
-        let cmd = exec
-            .args(["httpd", "-f", "-vv", "-p", &port, "-h"])
-            .arg(root);
-        Ok(Self {
-            daemon: Daemon::start(name, cmd, logs)?,
-        })
+        let cmd = exec.args(["httpd", "-f", "-vv", "-p", &port, "-h"]).arg(root);
+        Ok(Self { daemon: Daemon::start(name, cmd, logs)? })
     }
 
     /// The last visit with that URL; waits for it, since servers log after they answer.
     pub fn visit(&self, url: &str) -> Result<Visit> {
         wait_until(&format!("a visit of {url}"), Duration::from_secs(2), || {
-            Ok(self
-                .daemon
-                .log()
-                .lines()
-                .rev()
-                .filter_map(parse)
-                .find(|visit| visit.url == url))
+            Ok(self.daemon.log().lines().rev().filter_map(parse).find(|visit| visit.url == url))
         })
         .with_context(|| format!("the server's log:\n{}", self.daemon.log()))
     }
@@ -64,11 +54,7 @@ fn parse(line: &str) -> Option<Visit> {
     let (client, url) = line.split_once(": url:")?;
     let (address, port) = client.strip_prefix('[')?.split_once("]:")?;
     let address: Ipv6Addr = address.parse().ok()?;
-    Some(Visit {
-        address: address.to_canonical(),
-        port: port.parse().ok()?,
-        url: url.into(),
-    })
+    Some(Visit { address: address.to_canonical(), port: port.parse().ok()?, url: url.into() })
 }
 
 #[cfg(test)]

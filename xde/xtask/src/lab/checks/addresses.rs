@@ -58,10 +58,7 @@ fn dhcp4(lab: &mut Lab) -> Result<String> {
         expect(guest, &lease, "mtu", GUEST_MTU)?;
         expect(guest, &lease, "dns", DNS[0])?;
     }
-    Ok(format!(
-        "{}..., router {GATEWAY4}, MTU {GUEST_MTU}, DNS {}",
-        GUESTS[0].ip4, DNS[0]
-    ))
+    Ok(format!("{}..., router {GATEWAY4}, MTU {GUEST_MTU}, DNS {}", GUESTS[0].ip4, DNS[0]))
 }
 
 fn dhcp6(lab: &mut Lab) -> Result<String> {
@@ -74,50 +71,28 @@ fn dhcp6(lab: &mut Lab) -> Result<String> {
 }
 
 fn expect(guest: &Guest, lease: &Lease, name: &str, value: &str) -> Result<()> {
-    let seen = lease
-        .get(name)
-        .with_context(|| format!("{}: no {name} in {lease:?}", guest.name))?;
-    ensure!(
-        seen == value,
-        "{}: {name} is {seen}, not {value}",
-        guest.name
-    );
+    let seen =
+        lease.get(name).with_context(|| format!("{}: no {name} in {lease:?}", guest.name))?;
+    ensure!(seen == value, "{}: {name} is {seen}, not {value}", guest.name);
     Ok(())
 }
 
 fn router(lab: &mut Lab) -> Result<String> {
     let guest = guest("g1");
-    let text = lab.on(
-        guest.name,
-        "rdisc6",
-        &["-1", "-r", "3", "-w", "1000", guest.name],
-    )?;
+    let text = lab.on(guest.name, "rdisc6", &["-1", "-r", "3", "-w", "1000", guest.name])?;
     let field = |name: &str| {
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with(name));
-        let value = line
-            .and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim());
+        let line = text.lines().find(|line| line.trim_start().starts_with(name));
+        let value = line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim());
         value.with_context(|| format!("no '{name}' in the advertisement:\n{text}"))
     };
     ensure!(text.contains(GATEWAY6), "not from {GATEWAY6}:\n{text}");
     let managed = field("Stateful address conf")?;
-    ensure!(
-        managed == "Yes",
-        "'stateful address conf.' is {managed}: DHCPv6 would not be asked"
-    );
+    ensure!(managed == "Yes", "'stateful address conf.' is {managed}: DHCPv6 would not be asked");
     let mtu = field("MTU")?;
     ensure!(mtu.starts_with(GUEST_MTU), "MTU is {mtu}");
     for guest in &GUESTS {
         let route = lab.wait_default_route6(guest.name)?;
-        ensure!(
-            route.contains(GATEWAY6),
-            "the kernel of {} took {route}",
-            guest.name
-        );
+        ensure!(route.contains(GATEWAY6), "the kernel of {} took {route}", guest.name);
     }
-    Ok(format!(
-        "from {GATEWAY6}, managed, MTU {GUEST_MTU}; default routes taken"
-    ))
+    Ok(format!("from {GATEWAY6}, managed, MTU {GUEST_MTU}; default routes taken"))
 }

@@ -51,19 +51,11 @@ const FRAMES: u32 = 5000;
 
 /// All processes live, ports are there, and the first guest still reaches its gateway.
 fn still_well(lab: &mut Lab) -> Result<()> {
-    lab.hosts
-        .values_mut()
-        .try_for_each(|daemon| daemon.check_running())?;
+    lab.hosts.values_mut().try_for_each(|daemon| daemon.check_running())?;
     for host in &HYPERVISORS {
         let ports = lab.ask(host.name, &["list-ports"])?;
-        let expected = GUESTS
-            .iter()
-            .filter(|guest| guest.host.name == host.name)
-            .count();
-        ensure!(
-            ports.as_array().map(Vec::len) == Some(expected),
-            "ports: {ports}"
-        );
+        let expected = GUESTS.iter().filter(|guest| guest.host.name == host.name).count();
+        ensure!(ports.as_array().map(Vec::len) == Some(expected), "ports: {ports}");
     }
     Ok(())
 }
@@ -75,9 +67,7 @@ fn bad_frames(lab: &mut Lab) -> Result<String> {
     })?;
     still_well(lab)?;
     ping(lab, from.name, GATEWAY4)?;
-    Ok(format!(
-        "{FRAMES} frames, {dropped} dropped for their EtherType; all goes on"
-    ))
+    Ok(format!("{FRAMES} frames, {dropped} dropped for their EtherType; all goes on"))
 }
 
 fn bad_underlay(lab: &mut Lab) -> Result<String> {
@@ -86,10 +76,7 @@ fn bad_underlay(lab: &mut Lab) -> Result<String> {
     inject::inside(&lab.net.netns(from.name), "geneve", target.underlay, FRAMES)?;
     still_well(lab)?;
     ping(lab, "g1", GATEWAY4)?;
-    Ok(format!(
-        "{FRAMES} packets to {}; all goes on",
-        target.underlay
-    ))
+    Ok(format!("{FRAMES} packets to {}; all goes on", target.underlay))
 }
 
 fn bad_control(lab: &mut Lab) -> Result<String> {
@@ -102,29 +89,16 @@ fn bad_control(lab: &mut Lab) -> Result<String> {
             // A good header (magic, version 1, any command, the right length) before the noise.
             let code = noise.below(70);
             let body = u32::try_from(request.len())?;
-            let header = [
-                &b"OPTE\x00\x01"[..],
-                &code.to_be_bytes(),
-                &body.to_be_bytes(),
-            ]
-            .concat();
+            let header = [&b"OPTE\x00\x01"[..], &code.to_be_bytes(), &body.to_be_bytes()].concat();
             request.splice(..0, header);
         }
         answered += u32::from(exchange(lab, host, &request)?);
     }
     let too_long = [&b"OPTE\x00\x01\x00\x01"[..], &u32::MAX.to_be_bytes()].concat();
-    ensure!(
-        exchange(lab, host, &too_long)?,
-        "a request over the limit is not answered"
-    );
+    ensure!(exchange(lab, host, &too_long)?, "a request over the limit is not answered");
     still_well(lab)?;
-    ensure!(
-        answered >= 100,
-        "only {answered} of 100 whole requests were answered"
-    );
-    Ok(format!(
-        "200 requests, {answered} refused with an answer; all goes on"
-    ))
+    ensure!(answered >= 100, "only {answered} of 100 whole requests were answered");
+    Ok(format!("200 requests, {answered} refused with an answer; all goes on"))
 }
 
 /// Sends a request; answers whether a refusal came back. A host may also hang up on what is no
@@ -143,10 +117,7 @@ fn exchange(lab: &Lab, host: &str, request: &[u8]) -> Result<bool> {
         }
         _ if answer.is_empty() => Ok(false),
         _ => {
-            ensure!(
-                answer.starts_with(b"OPTE"),
-                "answer without a header: {answer:?}"
-            );
+            ensure!(answer.starts_with(b"OPTE"), "answer without a header: {answer:?}");
             Ok(answer.get(6..8) == Some(&[0, 1]))
         }
     }
@@ -157,47 +128,20 @@ fn bad_arguments(lab: &mut Lab) -> Result<String> {
         &["list-layers", "-p", "no-such-port"],
         &["create-xde", "9bad"],
         &["set-v2p", "10.0.0.1", "not-a-mac", "fd00::1", "1"],
-        &[
-            "set-v2p",
-            "10.0.0.1",
-            "a8:40:25:f0:00:09",
-            "fd00::1",
-            "99999999",
-        ],
+        &["set-v2p", "10.0.0.1", "a8:40:25:f0:00:09", "fd00::1", "99999999"],
         &["add-fw-rule", "-p", "g1", "dir=in action=maybe priority=1"],
-        &[
-            "add-router-entry",
-            "-p",
-            "g1",
-            "10.0.0.0/33",
-            "ig",
-            "system",
-        ],
-        &[
-            "add-router-entry",
-            "-p",
-            "g1",
-            "0.0.0.0/0",
-            "ip=fd00::1",
-            "system",
-        ],
+        &["add-router-entry", "-p", "g1", "10.0.0.0/33", "ig", "system"],
+        &["add-router-entry", "-p", "g1", "0.0.0.0/0", "ip=fd00::1", "system"],
         &["delete-xde", "no-such-port"],
         &["no-such-command"],
     ];
     let host = HYPERVISORS[0].name;
     for args in bad {
         let output = lab.opteadm(host, args).output()?;
-        ensure!(
-            !output.status.success(),
-            "{args:?} succeeded: {}",
-            output.stdout
-        );
+        ensure!(!output.status.success(), "{args:?} succeeded: {}", output.stdout);
         let code = output.status.code().context("opteadm died of a signal")?;
         ensure!(code < 100, "{args:?} panicked: {}", output.stderr);
-        ensure!(
-            !output.stderr.trim().is_empty(),
-            "{args:?} fails without a word"
-        );
+        ensure!(!output.stderr.trim().is_empty(), "{args:?} fails without a word");
     }
     still_well(lab)?;
     Ok(format!("{} calls, each refused with a sentence", bad.len()))

@@ -37,33 +37,20 @@ fn spoofed(lab: &mut Lab) -> Result<String> {
     for ((source, len), target) in FALSE_SOURCES.into_iter().zip(super::both(to)) {
         let address = format!("{source}{len} dev {}", from.name);
         let nodad = if source.contains(':') { " nodad" } else { "" };
-        lab.net
-            .batch(from.name, &format!("addr add {address}{nodad}\n"))?;
+        lab.net.batch(from.name, &format!("addr add {address}{nodad}\n"))?;
         let counted = lab.counting(from, "spoofed", || {
-            let args = [
-                "-n", "-c", "2", "-i", "0.1", "-W", "1", "-I", source, target,
-            ];
+            let args = ["-n", "-c", "2", "-i", "0.1", "-W", "1", "-I", source, target];
             let output = lab.attempt(from.name, "ping", &args)?;
-            ensure!(
-                output.stdout.contains("100% packet loss"),
-                "not lost:\n{}",
-                output.stdout
-            );
+            ensure!(output.stdout.contains("100% packet loss"), "not lost:\n{}", output.stdout);
             Ok(())
         });
         lab.net.batch(from.name, &format!("addr del {address}\n"))?;
         dropped += counted?;
     }
-    let seen = lab.capture(to.name)?.find(
-        "ip.src == 10.0.0.77 || ipv6.src == fd00:100::77",
-        &["frame.number"],
-    )?;
-    ensure!(
-        seen.is_empty(),
-        "{} got {} of the packets",
-        to.name,
-        seen.len()
-    );
+    let seen = lab
+        .capture(to.name)?
+        .find("ip.src == 10.0.0.77 || ipv6.src == fd00:100::77", &["frame.number"])?;
+    ensure!(seen.is_empty(), "{} got {} of the packets", to.name, seen.len());
     Ok(format!(
         "ping from {} and {}: counter 'spoofed' +{dropped}",
         FALSE_SOURCES[0].0, FALSE_SOURCES[1].0
@@ -82,7 +69,5 @@ fn default_deny(lab: &mut Lab) -> Result<String> {
     lab.disallow(to, &id)?;
     ensure!(page? == "g3-8080", "another server answered");
     lab.counting(to, "firewall_default", || curl_fails(lab, from.name, &url))?;
-    Ok(format!(
-        "TCP 8080: 'firewall_default' +{denied}; open with the rule, closed without"
-    ))
+    Ok(format!("TCP 8080: 'firewall_default' +{denied}; open with the rule, closed without"))
 }

@@ -54,20 +54,10 @@ fn ping_local(lab: &mut Lab) -> Result<String> {
     for address in both(to) {
         times.push(ping(lab, from.name, address)?);
         let inner = inner_filter(address);
-        let leaked = lab
-            .capture("underlay-h1")?
-            .find(&format!("geneve && {inner}"), FIELDS)?;
-        ensure!(
-            leaked.is_empty(),
-            "packets between guests of one host left it: {leaked:?}"
-        );
+        let leaked = lab.capture("underlay-h1")?.find(&format!("geneve && {inner}"), FIELDS)?;
+        ensure!(leaked.is_empty(), "packets between guests of one host left it: {leaked:?}");
     }
-    Ok(format!(
-        "{} to {}: {}, none on the underlay",
-        from.name,
-        to.name,
-        times.join(", ")
-    ))
+    Ok(format!("{} to {}: {}, none on the underlay", from.name, to.name, times.join(", ")))
 }
 
 /// What tshark is asked about packets on the underlay.
@@ -77,39 +67,19 @@ fn across(lab: &mut Lab, family: usize) -> Result<String> {
     let [from, to] = [guest("g1"), guest("g3")];
     let address = both(to)[family];
     let time = ping(lab, from.name, address)?;
-    let filter = format!(
-        "geneve && {} && icmp{}",
-        inner_filter(address),
-        ["", "v6"][family]
-    );
+    let filter = format!("geneve && {} && icmp{}", inner_filter(address), ["", "v6"][family]);
     let rows = lab.capture("underlay-h1")?.expect(&filter, FIELDS)?;
-    let vni = rows
-        .iter()
-        .find(|row| goes(row, from, to))
-        .map(|row| row[2].as_str());
+    let vni = rows.iter().find(|row| goes(row, from, to)).map(|row| row[2].as_str());
     let vni = vni.with_context(|| format!("not between the hosts: {rows:?}"))?;
-    ensure!(
-        number(vni) == VNI.parse().ok(),
-        "the VNI is {vni}, not {VNI}"
-    );
+    ensure!(number(vni) == VNI.parse().ok(), "the VNI is {vni}, not {VNI}");
     ensure!(VNI != BOUNDARY_VNI, "the lab confuses its VNIs");
     let hosts = [from.host.underlay, to.host.underlay];
-    Ok(format!(
-        "{time}; tshark: Geneve {} > {}, VNI {VNI}, inner {address}",
-        hosts[0], hosts[1]
-    ))
+    Ok(format!("{time}; tshark: Geneve {} > {}, VNI {VNI}, inner {address}", hosts[0], hosts[1]))
 }
 
 /// Packets whose inner destination is `address`.
 fn inner_filter(address: &str) -> String {
-    format!(
-        "{} == {address}",
-        if address.contains(':') {
-            "ipv6.dst"
-        } else {
-            "ip.dst"
-        }
-    )
+    format!("{} == {address}", if address.contains(':') { "ipv6.dst" } else { "ip.dst" })
 }
 
 /// The packet goes from host to host, and inside to the other guest. A field that is there twice
@@ -159,17 +129,9 @@ mod tests {
         let mac = format!("aa:bb:cc:dd:ee:ff,{}", to.mac);
         let v4 = row("fd00:1::1", "fd00:1::2", &mac);
         assert!(goes(&v4, from, to));
-        assert!(goes(
-            &row("fd00:1::1,fd00:100::11", "fd00:1::2,fd00:100::13", &mac),
-            from,
-            to
-        ));
+        assert!(goes(&row("fd00:1::1,fd00:100::11", "fd00:1::2,fd00:100::13", &mac), from, to));
         assert!(!goes(&row("fd00:1::2", "fd00:1::1", &mac), from, to));
-        assert!(!goes(
-            &row("fd00:1::1", "fd00:1::2", "aa:bb:cc:dd:ee:ff"),
-            from,
-            to
-        ));
+        assert!(!goes(&row("fd00:1::1", "fd00:1::2", "aa:bb:cc:dd:ee:ff"), from, to));
         assert_eq!(number("0x000064"), Some(100));
         assert_eq!(number("100"), Some(100));
     }

@@ -53,67 +53,30 @@ const CONNECT_TIMEOUT: &str = "2";
 /// Pings three times, all of which must be answered; answers the mean round trip time.
 fn ping(lab: &Lab, from: &str, to: &str) -> Result<String> {
     let text = lab.on(from, "ping", &["-n", "-c", "3", "-i", "0.1", "-W", "2", to])?;
-    ensure!(
-        text.contains(" 0% packet loss"),
-        "packets were lost:\n{text}"
-    );
-    let mean = text
-        .lines()
-        .find_map(|line| line.strip_prefix("rtt ")?.split('/').nth(4));
-    Ok(format!(
-        "{} ms",
-        mean.context("ping shows no round trip time")?
-    ))
+    ensure!(text.contains(" 0% packet loss"), "packets were lost:\n{text}");
+    let mean = text.lines().find_map(|line| line.strip_prefix("rtt ")?.split('/').nth(4));
+    Ok(format!("{} ms", mean.context("ping shows no round trip time")?))
 }
 
 /// Fetches a page.
 fn curl(lab: &Lab, from: &str, url: &str) -> Result<String> {
-    let options = [
-        "-sS",
-        "-g",
-        "--connect-timeout",
-        CONNECT_TIMEOUT,
-        "--max-time",
-        "10",
-        url,
-    ];
-    lab.on(from, "curl", &options)
-        .map(|page| page.trim().to_owned())
+    let options = ["-sS", "-g", "--connect-timeout", CONNECT_TIMEOUT, "--max-time", "10", url];
+    lab.on(from, "curl", &options).map(|page| page.trim().to_owned())
 }
 
 /// A connection that must not open.
 fn curl_fails(lab: &Lab, from: &str, url: &str) -> Result<()> {
-    let options = [
-        "-sS",
-        "-g",
-        "--connect-timeout",
-        CONNECT_TIMEOUT,
-        "--max-time",
-        "10",
-        url,
-    ];
+    let options = ["-sS", "-g", "--connect-timeout", CONNECT_TIMEOUT, "--max-time", "10", url];
     let output = lab.attempt(from, "curl", &options)?;
-    ensure!(
-        !output.status.success(),
-        "{from} reached {url}: {}",
-        output.stdout.trim()
-    );
+    ensure!(!output.status.success(), "{from} reached {url}: {}", output.stdout.trim());
     // 7: refused, 28: no answer (curl(1), exit codes). Anything else would be a mistake of ours.
-    ensure!(
-        matches!(output.status.code(), Some(7 | 28)),
-        "curl: {}",
-        output.stderr.trim()
-    );
+    ensure!(matches!(output.status.code(), Some(7 | 28)), "curl: {}", output.stderr.trim());
     Ok(())
 }
 
 /// An address as it stands in a URL.
 fn in_url(address: &str) -> String {
-    if address.contains(':') {
-        format!("[{address}]")
-    } else {
-        address.to_owned()
-    }
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
 }
 
 /// Addresses of both families.

@@ -16,13 +16,7 @@ const GROUP: &str = "The outside";
 const ADDRESSES: &[&str] = &["dhcp4", "dhcp6", "router"];
 
 pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "snat",
-        title: "curl through SNAT",
-        needs: ADDRESSES,
-        run: snat,
-    },
+    Check { group: GROUP, name: "snat", title: "curl through SNAT", needs: ADDRESSES, run: snat },
     Check {
         group: GROUP,
         name: "tagged-gateway",
@@ -71,39 +65,26 @@ fn visit(lab: &Lab, server: &str, family: usize, token: &str) -> Result<Visit> {
 
 fn expect_client(visit: &Visit, address: &str) -> Result<()> {
     let expected: IpAddr = address.parse()?;
-    ensure!(
-        visit.address == expected,
-        "the server saw {}, not {address}",
-        visit.address
-    );
+    ensure!(visit.address == expected, "the server saw {}, not {address}", visit.address);
     Ok(())
 }
 
 fn snat(lab: &mut Lab) -> Result<String> {
-    let shared = guest("g1")
-        .external
-        .snat
-        .context("g1 has no SNAT address")?;
+    let shared = guest("g1").external.snat.context("g1 has no SNAT address")?;
     let [first, last] = SNAT_PORTS;
     let mut seen = Vec::new();
     for (family, address) in shared.into_iter().enumerate() {
         let visit = visit(lab, "web1", family, "snat")?;
         expect_client(&visit, address)?;
         let port = visit.port;
-        ensure!(
-            (first..=last).contains(&port),
-            "port {port} is not in {first}-{last}"
-        );
+        ensure!((first..=last).contains(&port), "port {port} is not in {first}-{last}");
         seen.push(format!("{}:{port}", in_url(address)));
     }
     Ok(format!("the server's log: {}", seen.join(", ")))
 }
 
 fn tagged_gateway(lab: &mut Lab) -> Result<String> {
-    let own = guest("g1")
-        .external
-        .floating
-        .context("g1 has no floating address")?;
+    let own = guest("g1").external.floating.context("g1 has no floating address")?;
     for (family, address) in own.into_iter().enumerate() {
         expect_client(&visit(lab, "web2", family, "tagged")?, address)?;
     }
@@ -118,10 +99,7 @@ fn empty_gateway(lab: &mut Lab) -> Result<String> {
         denied += lab.counting(from, "no_external_address", || curl_fails(lab, "g1", &url))?;
     }
     let shown = lab.tell(from.host.name, &["stats", "-p", from.name])?;
-    ensure!(
-        shown.contains("no_external_address"),
-        "`opteadm stats` does not show it:\n{shown}"
-    );
+    ensure!(shown.contains("no_external_address"), "`opteadm stats` does not show it:\n{shown}");
     Ok(format!("`opteadm stats`: no_external_address +{denied}"))
 }
 
@@ -138,10 +116,7 @@ fn floating(lab: &mut Lab) -> Result<String> {
         let seen = lab.web(to.name)?.visit(&format!("/?floating-{family}"))?;
         expect_client(&seen, web("web1").addresses[family])?;
     }
-    Ok(format!(
-        "{}, {} reach {}; the guest sees the client's own address",
-        own[0], own[1], to.name
-    ))
+    Ok(format!("{}, {} reach {}; the guest sees the client's own address", own[0], own[1], to.name))
 }
 
 fn ping_outside(lab: &mut Lab) -> Result<String> {
@@ -151,10 +126,7 @@ fn ping_outside(lab: &mut Lab) -> Result<String> {
             times.push(ping(lab, "g1", address)?);
         }
     }
-    Ok(format!(
-        "by SNAT and by a floating address: {}",
-        times.join(", ")
-    ))
+    Ok(format!("by SNAT and by a floating address: {}", times.join(", ")))
 }
 
 fn traceroute(lab: &mut Lab) -> Result<String> {
@@ -163,16 +135,10 @@ fn traceroute(lab: &mut Lab) -> Result<String> {
         for (family, target) in web(server).addresses.into_iter().enumerate() {
             let args = ["-n", "-q", "1", "-w", "1", "-m", "5", target];
             let text = lab.on(from, "traceroute", &args)?;
-            let hops: Vec<&str> = text
-                .lines()
-                .skip(1)
-                .filter_map(|line| line.split_whitespace().nth(1))
-                .collect();
+            let hops: Vec<&str> =
+                text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
             let expected = [ROUTER.addresses[family], target];
-            ensure!(
-                hops == expected,
-                "hops to {server} are not {expected:?}:\n{text}"
-            );
+            ensure!(hops == expected, "hops to {server} are not {expected:?}:\n{text}");
         }
     }
     Ok(format!("2 hops: {}, then the server", ROUTER.addresses[0]))
