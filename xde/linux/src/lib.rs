@@ -5,12 +5,19 @@
 //! The engine's host on Linux.
 
 pub mod coalesce;
+pub mod control;
 pub mod counters;
+pub mod engine;
+pub mod host;
 pub mod inner;
 pub mod outbox;
 pub mod packet;
+pub mod platform;
+pub mod poller;
 pub mod segment;
+pub mod signals;
 pub mod sys;
 pub mod tap;
 pub mod underlay;
 pub mod vnet;
+pub mod worker;

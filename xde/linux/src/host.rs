@@ -1,0 +1,67 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What the engine takes from this host: exclusion, eyes, time and a secret.
+
+use opte::event::Event;
+use opte::host::{Host, Lock, Moment, Observer};
+use parking_lot::Mutex;
+use std::io::{self, Read};
+use std::time::Instant;
+
+/// The engine's host on Linux.
+#[derive(Debug)]
+pub struct LinuxHost;
+
+impl Host for LinuxHost {
+    type Lock<T: Send> = MutexLock<T>;
+    type Observer = Log;
+}
+
+/// A lock that spins for a moment, then sleeps.
+#[derive(Debug)]
+pub struct MutexLock<T>(Mutex<T>);
+
+impl<T: Send> Lock<T> for MutexLock<T> {
+    fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.lock())
+    }
+}
+
+/// Writes the engine's events to the log, at level TRACE.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Log;
+
+impl Observer for Log {
+    fn observe(&self, event: &Event) {
+        tracing::trace!(target: "xde::event", ?event);
+    }
+}
+
+/// Time since the process began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Begins to count.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time now.
+    pub fn now(self) -> Moment {
+        Moment::from_millis(self.0.elapsed().as_millis() as u64)
+    }
+}
+
+/// A secret for hashes and choices, from the system's random source.
+pub fn secret() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
