@@ -8,8 +8,8 @@ use crate::lab::Lab;
 use crate::lab::pcap::Capture;
 use crate::lab::processes::Daemon;
 use crate::lab::topology::{
-    BOUNDARY, BOUNDARY_VNI, GUESTS, HYPERVISORS, OUTSIDE_LINK, UNDERLAY_LINK, WEBS, namespaces,
-    taps, underlay_hosts,
+    BOUNDARY, BOUNDARY_VNI, GUESTS, HYPERVISORS, OUTSIDE_LINK, WEBS, namespaces, taps,
+    underlay_hosts,
 };
 use crate::lab::web::WebServer;
 use crate::shell::wait_until;
@@ -48,7 +48,6 @@ impl Lab {
             let daemon = self.start_host(host.name, host.name, role)?;
             self.hosts.insert(host.name, daemon);
         }
-        self.tell(BOUNDARY.name, &["set-xde-underlay", UNDERLAY_LINK])?;
         let names: Vec<&str> = underlay_hosts().map(|host| host.name).collect();
         Ok(format!("{}; control sockets in {}", names.join(", "), self.scratch.display()))
     }
@@ -60,7 +59,7 @@ impl Lab {
         let cmd = cmd.args(args).arg("--socket").arg(&socket);
         let mut daemon = Daemon::start(name, cmd, &self.logs)?;
         daemon.wait_ready("answers", |_| {
-            Ok(socket.exists() && self.opteadm(name, &["list-ports"]).output()?.status.success())
+            Ok(socket.exists() && self.opteadm(name, &["stats"]).output()?.status.success())
         })?;
         Ok(daemon)
     }

@@ -62,7 +62,7 @@ fn still_well(lab: &mut Lab) -> Result<()> {
 
 fn bad_frames(lab: &mut Lab) -> Result<String> {
     let from = guest("g1");
-    let dropped = lab.counting(from, "ethertype", || {
+    let dropped = lab.counting(from, "out_drop_ethertype", || {
         inject::inside(&lab.net.netns(from.name), "frames", from.name, FRAMES)
     })?;
     still_well(lab)?;

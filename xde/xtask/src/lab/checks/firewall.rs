@@ -38,7 +38,7 @@ fn spoofed(lab: &mut Lab) -> Result<String> {
         let address = format!("{source}{len} dev {}", from.name);
         let nodad = if source.contains(':') { " nodad" } else { "" };
         lab.net.batch(from.name, &format!("addr add {address}{nodad}\n"))?;
-        let counted = lab.counting(from, "spoofed", || {
+        let counted = lab.counting(from, "out_drop_spoofed", || {
             let args = ["-n", "-c", "2", "-i", "0.1", "-W", "1", "-I", source, target];
             let output = lab.attempt(from.name, "ping", &args)?;
             ensure!(output.stdout.contains("100% packet loss"), "not lost:\n{}", output.stdout);
@@ -52,7 +52,7 @@ fn spoofed(lab: &mut Lab) -> Result<String> {
         .find("ip.src == 10.0.0.77 || ipv6.src == fd00:100::77", &["frame.number"])?;
     ensure!(seen.is_empty(), "{} got {} of the packets", to.name, seen.len());
     Ok(format!(
-        "ping from {} and {}: counter 'spoofed' +{dropped}",
+        "ping from {} and {}: out_drop_spoofed +{dropped}",
         FALSE_SOURCES[0].0, FALSE_SOURCES[1].0
     ))
 }
@@ -63,11 +63,12 @@ fn default_deny(lab: &mut Lab) -> Result<String> {
         lab.start_web("g3-8080", to.name, 8080)?;
     }
     let url = format!("http://{}:8080/", to.ip4);
-    let denied = lab.counting(to, "firewall_default", || curl_fails(lab, from.name, &url))?;
+    let denied =
+        lab.counting(to, "in_drop_firewall_default", || curl_fails(lab, from.name, &url))?;
     let id = lab.allow(to, 500, &format!("hosts=vni={VNI} protocol=tcp port=8080"))?;
     let page = curl(lab, from.name, &url);
     lab.disallow(to, &id)?;
     ensure!(page? == "g3-8080", "another server answered");
-    lab.counting(to, "firewall_default", || curl_fails(lab, from.name, &url))?;
-    Ok(format!("TCP 8080: 'firewall_default' +{denied}; open with the rule, closed without"))
+    lab.counting(to, "in_drop_firewall_default", || curl_fails(lab, from.name, &url))?;
+    Ok(format!("TCP 8080: in_drop_firewall_default +{denied}; open with the rule, closed without"))
 }

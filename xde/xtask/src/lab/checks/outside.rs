@@ -7,7 +7,7 @@
 use super::{Check, curl, curl_fails, in_url, ping};
 use crate::lab::Lab;
 use crate::lab::control::EMPTY_DESTINATIONS;
-use crate::lab::topology::{GUESTS, ROUTER, SNAT_PORTS, guest, web};
+use crate::lab::topology::{BOUNDARY_OUTSIDE, GUESTS, ROUTER, SNAT_PORTS, guest, web};
 use crate::lab::web::Visit;
 use anyhow::{Context, Result, ensure};
 use std::net::IpAddr;
@@ -96,18 +96,22 @@ fn empty_gateway(lab: &mut Lab) -> Result<String> {
     let mut denied = 0;
     for address in EMPTY_DESTINATIONS {
         let url = format!("http://{}/", in_url(address));
-        denied += lab.counting(from, "no_external_address", || curl_fails(lab, "g1", &url))?;
+        denied +=
+            lab.counting(from, "out_drop_no_external_address", || curl_fails(lab, "g1", &url))?;
     }
     let shown = lab.tell(from.host.name, &["stats", "-p", from.name])?;
-    ensure!(shown.contains("no_external_address"), "`opteadm stats` does not show it:\n{shown}");
-    Ok(format!("`opteadm stats`: no_external_address +{denied}"))
+    ensure!(
+        shown.contains("out_drop_no_external_address"),
+        "`opteadm stats` does not show it:\n{shown}"
+    );
+    Ok(format!("`opteadm stats`: out_drop_no_external_address +{denied}"))
 }
 
 fn floating(lab: &mut Lab) -> Result<String> {
     let to = guest("g3");
     let own = to.external.floating.context("g3 has no floating address")?;
     let url = |family: usize| format!("http://{}/?floating-{family}", in_url(own[family]));
-    lab.counting(to, "firewall_default", || curl_fails(lab, "web1", &url(0)))?;
+    lab.counting(to, "in_drop_firewall_default", || curl_fails(lab, "web1", &url(0)))?;
     let id = lab.allow(to, 500, "hosts=any protocol=tcp port=80")?;
     let pages = [0, 1].map(|family| curl(lab, "web1", &url(family)));
     lab.disallow(to, &id)?;
@@ -137,9 +141,9 @@ fn traceroute(lab: &mut Lab) -> Result<String> {
             let text = lab.on(from, "traceroute", &args)?;
             let hops: Vec<&str> =
                 text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
-            let expected = [ROUTER.addresses[family], target];
+            let expected = [BOUNDARY_OUTSIDE[family], ROUTER.addresses[family], target];
             ensure!(hops == expected, "hops to {server} are not {expected:?}:\n{text}");
         }
     }
-    Ok(format!("2 hops: {}, then the server", ROUTER.addresses[0]))
+    Ok("3 hops: the boundary, the outside's router, the server".into())
 }
