@@ -25,7 +25,7 @@ const TABLE: [(TcpState, Direction, [&str; 13]); 22] = [
     (TcpState::Listen, In,       ["!", "!", ".",   "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
     (TcpState::SynSent, Out,     ["!", "!", ".",   "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
     (TcpState::SynSent, In,      ["!", "!", "SYR", "SYR", "EST", "EST", "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
-    (TcpState::SynReceived, Out, ["!", "!", ".",   "new", ".",   ".",   "!", ".",   ".",   "FW1", "FW1", "!", "CLO"]),
+    (TcpState::SynReceived, Out, ["!", "!", ".",   "new", ".",   ".",   ".", ".",   ".",   "FW1", "FW1", "!", "CLO"]),
     (TcpState::SynReceived, In,  ["!", "!", ".",   "new", "EST", "!",   "!", "EST", "!",   "CLW", "!",   "!", "CLO"]),
     (TcpState::Established, Out, ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "FW1", "FW1", "!", "CLO"]),
     (TcpState::Established, In,  ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "CLW", "CLW", "!", "CLO"]),
