@@ -14,6 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+/// Runs whose logs and captures are left for reading.
+const RUNS_REMEMBERED: usize = 4;
+
 /// Removes every lab on this machine that no running process looks after; answers their names.
 pub fn clean() -> Result<Vec<String>> {
     let mut runs = BTreeSet::new();
@@ -45,6 +48,23 @@ pub(super) fn remove(run: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes logs and captures of all runs but the last few, and of those that are still up.
+pub(super) fn forget_old_runs(labs: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(labs) else { return Ok(()) };
+    let mut ended = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if run_of(&name).as_ref() == Some(&name) && !scratch_dir(&name).exists() {
+            ended.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    ended.sort();
+    let many = ended.len().saturating_sub(RUNS_REMEMBERED);
+    ended.iter().take(many).try_for_each(|(_, dir)| fs::remove_dir_all(dir))?;
+    Ok(())
 }
 
 fn namespaces_of(run: &str) -> Result<Vec<String>> {
@@ -97,6 +117,19 @@ mod tests {
         for name in ["opte-", "opte-x", "opte-12x-h1", "opte", "other-12-h1", "opte--h1"] {
             assert_eq!(run_of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_last_runs_are_remembered() {
+        let labs = std::env::temp_dir().join(format!("xtask-runs-{}", std::process::id()));
+        for pid in 4_294_000..4_294_010 {
+            fs::create_dir_all(labs.join(format!("opte-{pid}"))).unwrap();
+        }
+        fs::create_dir_all(labs.join("else")).unwrap();
+        forget_old_runs(&labs).unwrap();
+        assert_eq!(fs::read_dir(&labs).unwrap().count(), RUNS_REMEMBERED + 1);
+        assert!(labs.join("else").exists());
+        fs::remove_dir_all(&labs).unwrap();
     }
 
     #[test]

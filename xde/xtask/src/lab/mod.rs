@@ -56,7 +56,9 @@ impl Lab {
     /// Makes the lab's directories and nothing else.
     pub fn new(binaries: Binaries, pcap_dir: Option<&Path>) -> Result<Self> {
         let run = format!("{PREFIX}{}", std::process::id());
-        let logs = crate::workspace::target_dir()?.join("lab").join(&run);
+        let labs = crate::workspace::target_dir()?.join("lab");
+        clean::forget_old_runs(&labs)?;
+        let logs = labs.join(&run);
         let pcaps = pcap_dir.map_or_else(|| logs.clone(), Path::to_path_buf);
         // Sockets are here too: their paths must be short (unix(7): 108 bytes).
         let scratch = scratch_dir(&run);
