@@ -68,3 +68,51 @@ fn reply(config: &PortConfig, arp: ArpRepr) -> Answer {
     arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
     Answer::Reply(reply)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// Destination and source MAC, type of hardware, operation, and the four addresses.
+    fn frame(to: MacAddr, from: MacAddr, kind: [u8; 2], addresses: [&[u8]; 4]) -> Vec<u8> {
+        let [hardware, operation] = kind;
+        let head = [8, 6, 0, hardware, 8, 0, 6, 4, 0, operation];
+        [&to.0, &from.0, head.as_slice(), &addresses.concat()].concat()
+    }
+
+    fn request(target: [u8; 4]) -> [Vec<u8>; 4] {
+        [GUEST.0.to_vec(), GUEST_V4.octets().to_vec(), [0; 6].to_vec(), target.to_vec()]
+    }
+
+    #[test]
+    fn the_gateway_is_found_by_broadcast_and_by_unicast() {
+        let [a, b, c, d] = request(GATEWAY_V4.octets());
+        for to in [MacAddr::BROADCAST, GATEWAY] {
+            let answer = respond(&config(), &frame(to, GUEST, [1, 1], [&a, &b, &c, &d]));
+            let addresses =
+                [GATEWAY.0.as_slice(), &GATEWAY_V4.octets(), &GUEST.0, &GUEST_V4.octets()];
+            assert_eq!(answer, Answer::Reply(frame(GUEST, GATEWAY, [1, 2], addresses)));
+        }
+    }
+
+    #[test]
+    fn everything_else_of_arp_is_denied() {
+        let [a, b, c, d] = request(GATEWAY_V4.octets());
+        let good: [&[u8]; 4] = [&a, &b, &c, &d];
+        let [.., own] = request(GUEST_V4.octets());
+        let mut ipv6_only = config();
+        ipv6_only.ipv4 = None;
+        for (config, frame) in [
+            (config(), frame(MacAddr::BROADCAST, GUEST, [1, 1], [&a, &b, &c, &own])),
+            (config(), frame(MacAddr::BROADCAST, GUEST, [1, 2], good)),
+            (config(), frame(MacAddr::BROADCAST, GUEST, [6, 1], good)),
+            (config(), frame(MacAddr::BROADCAST, STRANGER, [1, 1], good)),
+            (config(), frame(STRANGER, GUEST, [1, 1], good)),
+            (ipv6_only, frame(MacAddr::BROADCAST, GUEST, [1, 1], good)),
+        ] {
+            assert!(matches!(respond(&config, &frame), Answer::Deny(_)), "{frame:x?}");
+        }
+    }
+}

@@ -78,3 +78,50 @@ fn turned(ip: IpRepr) -> IpRepr {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use opte_api::MacAddr;
+
+    fn ask(to: MacAddr, from: impl Into<IpAddr>, dst: impl Into<IpAddr>, kind: u8) -> Answer {
+        let dst = dst.into();
+        let protocol = if dst.is_ipv4() { IpProtocol::Icmp } else { IpProtocol::Icmpv6 };
+        let message = [kind, 0, 0, 0, 1, 2, 3, 4, b'd', b'a', b't'];
+        let frame = icmp_frame(to, ip(from, dst, protocol), &message);
+        respond(&config(), &frame, Checksum::Complete)
+    }
+
+    #[test]
+    fn the_guests_addresses_get_an_echo() {
+        for (answer, guest, kind) in [
+            (ask(GATEWAY, GUEST_V4, GATEWAY_V4, 8), IpAddr::V4(GUEST_V4), 0),
+            (ask(GATEWAY, GUEST_V6, GATEWAY_LOCAL, 128), IpAddr::V6(GUEST_V6), 129),
+            (ask(GATEWAY, GUEST_LOCAL, GATEWAY_LOCAL, 128), IpAddr::V6(GUEST_LOCAL), 129),
+        ] {
+            let (ip, message) = reply_of(answer);
+            assert_eq!(IpAddr::from(ip.dst_addr()), guest);
+            assert_eq!(message[..2], [kind, 0]);
+            assert_eq!(message[4..], [1, 2, 3, 4, b'd', b'a', b't']);
+        }
+    }
+
+    #[test]
+    fn near_misses_go_on() {
+        let other_v4 = core::net::Ipv4Addr::new(172, 30, 0, 6);
+        let configured_v6: IpAddr = "fd00::1".parse().unwrap();
+        for answer in [
+            ask(GATEWAY, GUEST_V4, GATEWAY_V4, 0),
+            ask(GATEWAY, GUEST_V4, GATEWAY_V4, 13),
+            ask(GATEWAY, GUEST_V4, other_v4, 8),
+            ask(GATEWAY, other_v4, GATEWAY_V4, 8),
+            ask(STRANGER, GUEST_V4, GATEWAY_V4, 8),
+            ask(GATEWAY, GUEST_V6, configured_v6, 128),
+            ask(GATEWAY, STRANGER.link_local(), GATEWAY_LOCAL, 128),
+            ask(GATEWAY, GUEST_V6, STRANGER.link_local(), 128),
+        ] {
+            assert_eq!(answer, Answer::Pass);
+        }
+    }
+}

@@ -21,6 +21,10 @@ pub mod dhcp6;
 pub mod icmp;
 pub mod ndp;
 mod packet;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use alloc::vec::Vec;
 

@@ -201,3 +201,113 @@ fn advertise(config: &PortConfig, solicitor: Ipv6Addr, message: &NdiscRepr<'_>) 
         );
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    const UNSPECIFIED: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+
+    /// Sends a message to an IPv6 destination: a group by its group MAC, else the gateway's.
+    fn ask(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Answer {
+        let group = to.is_multicast().then(|| MacAddr::from_ipv6_group(to));
+        let header = ip(from, to, IpProtocol::Icmpv6);
+        let frame = icmp_frame(group.unwrap_or(GATEWAY), header, message);
+        respond(&config(), &frame, Checksum::Complete)
+    }
+
+    fn router_solicitation(options: &[u8]) -> Vec<u8> {
+        [&[133, 0, 0, 0, 0, 0, 0, 0], options].concat()
+    }
+
+    fn neighbour(kind: u8, target: Ipv6Addr, options: &[u8]) -> Vec<u8> {
+        [&[kind, 0, 0, 0, 0, 0, 0, 0], target.octets().as_slice(), options].concat()
+    }
+
+    #[test]
+    fn router_advertisement() {
+        let with_mac = [1, 1, 1, 2, 3, 4, 5, 6];
+        for (from, to, options, receiver) in [
+            (GUEST_LOCAL, ALL_ROUTERS, with_mac.as_slice(), GUEST_LOCAL),
+            (STRANGER.link_local(), ALL_ROUTERS, &[], STRANGER.link_local()),
+            (GUEST_V6, ALL_ROUTERS, &[], GUEST_V6),
+            (GUEST_LOCAL, GATEWAY_LOCAL, &[], GUEST_LOCAL),
+            (UNSPECIFIED, ALL_ROUTERS, &[], ALL_NODES),
+        ] {
+            let (ip, message) = reply_of(ask(from, to, &router_solicitation(options)));
+            assert_eq!((ip.dst_addr(), ip.hop_limit()), (receiver.into(), 255));
+            // Managed, 9000 seconds; our MAC; MTU 1500; nothing else.
+            assert_eq!(message[4..16], [255, 0x80, 0x23, 0x28, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let options = [1, 1, 0xa8, 0x40, 0x25, 0xff, 0x77, 0x77, 5, 1, 0, 0, 0, 0, 5, 0xdc];
+            assert_eq!(message[16..], options);
+        }
+    }
+
+    #[test]
+    fn neighbour_advertisement() {
+        let group = solicited_node(GATEWAY_LOCAL);
+        let solicitation = neighbour(135, GATEWAY_LOCAL, &[]);
+        // Router and override; solicited too, except for duplicate address detection.
+        for (from, to, receiver, flags) in [
+            (GUEST_LOCAL, group, GUEST_LOCAL, 0xe0),
+            (GUEST_LOCAL, GATEWAY_LOCAL, GUEST_LOCAL, 0xe0),
+            (GUEST_V6, group, GUEST_V6, 0xe0),
+            (UNSPECIFIED, group, ALL_NODES, 0xa0),
+        ] {
+            let (ip, message) = reply_of(ask(from, to, &solicitation));
+            assert_eq!((ip.dst_addr(), ip.hop_limit()), (receiver.into(), 255));
+            let mut expected = neighbour(136, GATEWAY_LOCAL, &[2, 1]);
+            expected.extend(GATEWAY.0);
+            expected[4] = flags;
+            assert_eq!(message[4..], expected[4..]);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_denied() {
+        let group = solicited_node(GATEWAY_LOCAL);
+        let other = STRANGER.link_local();
+        let long = [[14, 1, 0, 0, 0, 0, 0, 0]; MAX_OPTIONS + 1].concat();
+        for (from, to, message) in [
+            (GUEST_LOCAL, group, neighbour(135, other, &[])),
+            (GUEST_LOCAL, other, neighbour(135, GATEWAY_LOCAL, &[])),
+            (GUEST_LOCAL, group, neighbour(136, GUEST_LOCAL, &[])),
+            (GUEST_LOCAL, GATEWAY_LOCAL, neighbour(137, GUEST_LOCAL, &[0; 16])),
+            (GUEST_LOCAL, ALL_NODES, [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0].into()),
+            (UNSPECIFIED, GATEWAY_LOCAL, neighbour(135, GATEWAY_LOCAL, &[])),
+            (UNSPECIFIED, group, neighbour(135, GATEWAY_LOCAL, &[1, 1, 0, 0, 0, 0, 0, 0])),
+            (UNSPECIFIED, ALL_ROUTERS, router_solicitation(&[1, 1, 0, 0, 0, 0, 0, 0])),
+            (GUEST_LOCAL, ALL_NODES, router_solicitation(&[])),
+            (GUEST_LOCAL, ALL_ROUTERS, router_solicitation(&[1, 0, 0, 0, 0, 0, 0, 0])),
+            (GUEST_LOCAL, ALL_ROUTERS, router_solicitation(&[1, 2, 0, 0, 0, 0, 0, 0])),
+            (GUEST_LOCAL, ALL_ROUTERS, router_solicitation(&long)),
+            (GUEST_LOCAL, ALL_ROUTERS, [133, 1, 0, 0, 0, 0, 0, 0].into()),
+            ("fd00::9".parse().unwrap(), ALL_ROUTERS, router_solicitation(&[])),
+        ] {
+            let answer = ask(from, to, &message);
+            assert!(matches!(answer, Answer::Deny(_)), "{message:x?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_through_a_router_or_behind_extensions_is_denied() {
+        let mut routed = ip(GUEST_LOCAL, ALL_ROUTERS, IpProtocol::Icmpv6);
+        if let IpRepr::Ipv6(ip) = &mut routed {
+            ip.hop_limit = 254;
+        }
+        let extended = ip(GUEST_LOCAL, ALL_ROUTERS, IpProtocol::Ipv6Opts);
+        let behind = [[58, 0, 1, 4, 0, 0, 0, 0], [133, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let to = MacAddr::from_ipv6_group(ALL_ROUTERS);
+        for (header, message, why) in [
+            (routed, router_solicitation(&[]), "through a router"),
+            (extended, behind, "extension headers"),
+        ] {
+            let mut header = header;
+            header.set_payload_len(message.len());
+            let frame = packet::frame(to, GUEST, &header, |p| p.copy_from_slice(&message));
+            let answer = respond(&config(), &frame, Checksum::Partial);
+            assert!(matches!(answer, Answer::Deny(text) if text.contains(why)), "{answer:?}");
+        }
+    }
+}

@@ -184,3 +184,120 @@ fn write(
     repr.emit(&mut DhcpPacket::new_unchecked(message.as_mut_slice())).ok()?;
     Some(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use smoltcp::wire::DhcpFlags;
+
+    const DISCOVER: &[u8] = &[53, 1, 1];
+    const REQUEST: &[u8] = &[53, 1, 3];
+    const WANT_GUEST: &[u8] = &[50, 4, 172, 30, 0, 5];
+    const WANT_OTHER: &[u8] = &[50, 4, 172, 30, 0, 77];
+    const FROM_US: &[u8] = &[54, 4, 172, 30, 0, 1];
+    const FROM_OTHER: &[u8] = &[54, 4, 172, 30, 0, 254];
+
+    fn ask(options: &[&[u8]]) -> Answer {
+        let frame = dhcp4_frame(&dhcp4_message(&options.concat()));
+        respond(&config(), &frame, Checksum::Complete)
+    }
+
+    /// Destination, type, `ciaddr` and `yiaddr` of a reply.
+    fn summary(answer: Answer) -> (IpAddr, u8, Ipv4Addr, Ipv4Addr) {
+        let (ip, datagram) = reply_of(answer);
+        assert_eq!(datagram[..4], [0, 67, 0, 68]);
+        let message = DhcpPacket::new_checked(&datagram[8..]).unwrap();
+        assert_eq!(message.transaction_id(), 0xdead_beef);
+        assert_eq!(message.client_hardware_address().0, GUEST.0);
+        let kind = message.options().find(|o| o.kind == options::MESSAGE_TYPE).unwrap().data[0];
+        (ip.dst_addr().into(), kind, message.client_ip(), message.your_ip())
+    }
+
+    #[test]
+    fn discover_request_and_refusal() {
+        let (guest, none) = (GUEST_V4, Ipv4Addr::UNSPECIFIED);
+        let all = Ipv4Addr::BROADCAST;
+        for (options, destination, kind, address) in [
+            ([DISCOVER, &[], &[]], guest, 2, guest),
+            ([DISCOVER, WANT_OTHER, &[]], guest, 2, guest),
+            ([REQUEST, &[], &[]], guest, 5, guest),
+            ([REQUEST, WANT_GUEST, FROM_US], guest, 5, guest),
+            ([REQUEST, WANT_GUEST, &[]], guest, 5, guest),
+            ([REQUEST, WANT_OTHER, FROM_US], all, 6, none),
+            ([REQUEST, WANT_OTHER, &[]], all, 6, none),
+        ] {
+            assert_eq!(summary(ask(&options)), (destination.into(), kind, none, address));
+        }
+    }
+
+    #[test]
+    fn silence() {
+        for options in [
+            [REQUEST, WANT_GUEST, FROM_OTHER].as_slice(),
+            &[&[53, 1, 4], WANT_GUEST, FROM_US],
+            &[&[53, 1, 7], FROM_US],
+            &[&[53, 1, 2]],
+            &[&[53, 1, 8]],
+            &[&[53, 1, 200]],
+            &[&[53, 1]],
+            &[],
+        ] {
+            assert!(matches!(ask(options), Answer::Deny(_)), "{options:?}");
+        }
+        for (at, value) in [(0, 2), (1, 6), (2, 16), (24, 10), (28, 0), (236, 0)] {
+            let mut message = dhcp4_message(DISCOVER);
+            message[at] = value;
+            let answer = respond(&config(), &dhcp4_frame(&message), Checksum::Complete);
+            assert!(matches!(answer, Answer::Deny(_)), "{at}: {answer:?}");
+        }
+    }
+
+    /// A message with `ciaddr`, from the guest's address.
+    fn ask_bound(to: Ipv4Addr, mac: MacAddr, kind: u8, client: Ipv4Addr) -> Answer {
+        let mut message = dhcp4_message(&[53, 1, kind]);
+        message[12..16].copy_from_slice(&client.octets());
+        let header = ip(GUEST_V4, to, IpProtocol::Udp);
+        let ports = UdpRepr { src_port: 68, dst_port: 67 };
+        let frame = packet::udp_frame(mac, GUEST, header, ports, &message);
+        respond(&config(), &frame, Checksum::Complete)
+    }
+
+    #[test]
+    fn a_bound_client_renews_rebinds_and_informs() {
+        let to_all = (Ipv4Addr::BROADCAST, MacAddr::BROADCAST);
+        let guest = GUEST_V4;
+        for ((to, mac), kind, address) in [
+            ((GATEWAY_V4, GATEWAY), 3, guest),
+            (to_all, 3, guest),
+            (to_all, 8, Ipv4Addr::UNSPECIFIED),
+        ] {
+            let answer = ask_bound(to, mac, kind, guest);
+            assert_eq!(summary(answer), (guest.into(), 5, guest, address));
+        }
+        let other = Ipv4Addr::new(172, 30, 0, 77);
+        assert_eq!(summary(ask_bound(GATEWAY_V4, GATEWAY, 3, other)).1, 6);
+        assert_eq!(ask_bound(other, GATEWAY, 3, guest), Answer::Pass);
+        assert_eq!(ask_bound(GATEWAY_V4, STRANGER, 3, guest), Answer::Pass);
+    }
+
+    #[test]
+    fn the_broadcast_flag_is_obeyed_and_copied() {
+        let mut message = dhcp4_message(DISCOVER);
+        message[10] = 0x80;
+        let answer = respond(&config(), &dhcp4_frame(&message), Checksum::Complete);
+        let (ip, datagram) = reply_of(answer.clone());
+        assert_eq!(IpAddr::from(ip.dst_addr()), Ipv4Addr::BROADCAST);
+        let reply = DhcpPacket::new_checked(&datagram[8..]).unwrap();
+        assert!(reply.flags().contains(DhcpFlags::BROADCAST));
+        assert!(matches!(answer, Answer::Reply(frame) if frame.starts_with(&[0xff; 6])));
+    }
+
+    #[test]
+    fn a_port_without_ipv4_has_no_lease() {
+        let mut config = config();
+        config.ipv4 = None;
+        let answer = respond(&config, &dhcp4_frame(&dhcp4_message(DISCOVER)), Checksum::Complete);
+        assert!(matches!(answer, Answer::Deny(_)));
+    }
+}

@@ -123,3 +123,79 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::*;
+    use super::*;
+    use opte_api::MacAddr;
+    use smoltcp::wire::DhcpPacket;
+
+    fn written(config: &PortConfig, asked: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let message = dhcp4_message(&[&[53, 1, 1], asked].concat());
+        let packet = DhcpPacket::new_checked(message.as_slice()).unwrap();
+        let request = Request::read(MacAddr(GUEST.0), &packet).unwrap();
+        let lease = Lease { guest: GUEST_V4, gateway: GATEWAY_V4 };
+        for_reply(config, lease, &request, DhcpMessageType::Offer)
+    }
+
+    fn value(options: &[(u8, Vec<u8>)], code: u8) -> Option<&[u8]> {
+        options.iter().find(|(found, _)| *found == code).map(|(_, value)| value.as_slice())
+    }
+
+    #[test]
+    fn the_guest_learns_its_way_and_its_names() {
+        let mut config = config();
+        config.dhcp.domain_search = ["a.bc".parse().unwrap()].into();
+        let options = written(&config, &[61, 3, 1, 2, 3]);
+        for (code, expected) in [
+            (SERVER_ID, [172, 30, 0, 1].as_slice()),
+            (CLIENT_ID, &[1, 2, 3]),
+            (LEASE_TIME, &[0, 1, 0x51, 0x80]),
+            (SUBNET_MASK, &[255; 4]),
+            (ROUTER, &[172, 30, 0, 1]),
+            (CLASSLESS_ROUTES, &[32, 172, 30, 0, 1, 0, 0, 0, 0, 0, 172, 30, 0, 1]),
+            (NAME_SERVERS, &[8, 8, 8, 8, 1, 1, 1, 1]),
+            (HOST_NAME, b"guest-5"),
+            (DOMAIN_NAME, b"lab.example.com"),
+            (DOMAIN_SEARCH, b"\x01a\x02bc\0"),
+        ] {
+            assert_eq!(value(&options, code), Some(expected), "option {code}");
+        }
+        assert_eq!(options.len(), 10);
+    }
+
+    #[test]
+    fn the_mtu_is_told_on_request() {
+        assert_eq!(value(&written(&config(), &[55, 1, 1]), INTERFACE_MTU), None);
+        let options = written(&config(), &[55, 2, 1, 26]);
+        assert_eq!(value(&options, INTERFACE_MTU), Some([5, 0xdc].as_slice()));
+    }
+
+    /// A search list of several options has whole names, all of which fit.
+    #[test]
+    fn a_client_that_takes_little_gets_less() {
+        let mut config = crowded();
+        config.mtu = 1500;
+        let name = config.dhcp.domain_search[0].encode();
+        config.dhcp.dns4.truncate(1);
+        for (asked, limit) in [
+            ([57, 2, 2, 0x40].as_slice(), 576),
+            (&[57, 2, 0, 1], 576),
+            (&[57, 2, 4, 0], 1024),
+            (&[57, 2, 0xff, 0xff], 1500),
+            (&[], 1500),
+        ] {
+            let options = written(&config, asked);
+            let length: usize = options.iter().map(|(_, value)| 2 + value.len()).sum();
+            assert!(OVERHEAD + length <= limit, "{asked:?}: {length}");
+            assert!(OVERHEAD + length + name.len() + 4 > limit, "{asked:?}: {length}");
+            let search: Vec<u8> = options
+                .iter()
+                .filter(|(code, _)| *code == DOMAIN_SEARCH)
+                .flat_map(|(_, value)| value.clone())
+                .collect();
+            assert!(!search.is_empty() && search.len().is_multiple_of(name.len()));
+        }
+    }
+}

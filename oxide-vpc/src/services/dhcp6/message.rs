@@ -13,6 +13,8 @@ use alloc::vec::Vec;
 
 /// Options of one level that are accepted.
 pub(super) const MAX_OPTIONS: usize = 64;
+/// Code and length of an option (RFC 8415, section 21.1).
+const OPTION_HEADER: usize = 4;
 
 /// Message types (RFC 8415, section 7.3).
 pub(super) mod kind {
@@ -135,14 +137,14 @@ impl Writer {
 
     /// Appends an option; one that does not fit is left out whole.
     pub fn push(&mut self, code: u16, value: &[u8]) {
-        if value.len() <= self.room() {
+        if self.bytes.len() + OPTION_HEADER + value.len() <= self.limit {
             push_option(&mut self.bytes, code, value);
         }
     }
 
     /// Longest value that the next option can have.
     pub fn room(&self) -> usize {
-        self.limit.saturating_sub(self.bytes.len() + 4)
+        self.limit.saturating_sub(self.bytes.len() + OPTION_HEADER)
     }
 
     pub fn finish(self) -> Vec<u8> {
@@ -157,4 +159,32 @@ pub(super) fn push_option(bytes: &mut Vec<u8>, code: u16, value: &[u8]) {
     bytes.extend(code.to_be_bytes());
     bytes.extend(length.to_be_bytes());
     bytes.extend(value.iter().take(length.into()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_whole_and_few() {
+        let parse = |bytes: &[u8]| Options::parse(bytes).map(|options| options.iter().count());
+        assert_eq!(parse(&[]), Some(0));
+        assert_eq!(parse(&[0, 8, 0, 2, 0, 0, 0, 14, 0, 0]), Some(2));
+        for bad in [[0, 8, 0].as_slice(), &[0, 8, 0, 2, 0], &[0, 8, 0, 2, 0, 0, 0]] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse(&[0; 4 * MAX_OPTIONS]), Some(MAX_OPTIONS));
+        assert_eq!(parse(&[0; 4 * (MAX_OPTIONS + 1)]), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_whole() {
+        let mut writer = Writer::new(kind::REPLY, [1, 2, 3], 15);
+        assert_eq!(writer.room(), 7);
+        writer.push(code::STATUS, &[9; 8]);
+        writer.push(code::RAPID_COMMIT, &[]);
+        writer.push(code::ELAPSED_TIME, &[9; 3]);
+        writer.push(code::RAPID_COMMIT, &[]);
+        assert_eq!(writer.finish(), [7, 1, 2, 3, 0, 14, 0, 0, 0, 8, 0, 3, 9, 9, 9]);
+    }
 }

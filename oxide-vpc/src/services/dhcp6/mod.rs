@@ -131,3 +131,178 @@ fn named_addresses(association: &[u8], head: usize) -> Option<Vec<Ipv6Addr>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use message::push_option;
+
+    const FOR_EVER: [u8; 4] = [0xff; 4];
+    const NO_MORE: [u8; 4] = [0; 4];
+    const ID: [u8; 4] = [0, 0, 15, 247];
+
+    fn option(code: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_option(&mut bytes, code, value);
+        bytes
+    }
+
+    fn address(address: Ipv6Addr, lifetime: [u8; 4]) -> Vec<u8> {
+        let value = [address.octets().as_slice(), &lifetime, &lifetime].concat();
+        option(code::IA_ADDRESS, &value)
+    }
+
+    /// An identity association with these times and options.
+    fn association(time: [u8; 4], options: &[u8]) -> Vec<u8> {
+        option(code::IA_NA, &[ID.as_slice(), &time, &time, options].concat())
+    }
+
+    fn leased() -> Vec<u8> {
+        association(FOR_EVER, &address(GUEST_V6, FOR_EVER))
+    }
+
+    fn from_us() -> Vec<u8> {
+        option(code::SERVER_ID, &server_id(&config()))
+    }
+
+    fn ask(kind: u8, options: &[Vec<u8>]) -> Answer {
+        let frame = dhcp6_frame(&dhcp6_message(kind, &options.concat()));
+        respond(&config(), &frame, Checksum::Complete)
+    }
+
+    /// Checks type and identifiers of a reply and returns the rest of its options.
+    fn rest_of(answer: Answer, kind: u8) -> Vec<u8> {
+        let (ip, datagram) = reply_of(answer);
+        assert_eq!(IpAddr::from(ip.dst_addr()), GUEST_LOCAL);
+        assert_eq!(datagram[..4], [2, 35, 2, 34]);
+        let head = [[kind, 1, 2, 3].to_vec(), from_us(), option(code::CLIENT_ID, &[9; 3])];
+        let options = datagram[8..].strip_prefix(head.concat().as_slice());
+        options.expect("type, transaction and both identifiers").to_vec()
+    }
+
+    /// What a client hears that wants to know servers and names, as `dhcp6_message` does.
+    fn names() -> Vec<u8> {
+        let mut name = [3].to_vec();
+        name.extend(b"\x07guest-5\x03lab\x07example\x03com\0");
+        let server: Ipv6Addr = "2001:db8::53".parse().unwrap();
+        [option(code::NAME_SERVERS, &server.octets()), option(code::CLIENT_FQDN, &name)].concat()
+    }
+
+    #[test]
+    fn every_way_to_the_lease() {
+        let empty = || association([0, 0, 14, 16], &[]);
+        let preference = option(code::PREFERENCE, &[255]);
+        let rapid = option(code::RAPID_COMMIT, &[]);
+        for (kind, options, reply, extra) in [
+            (kind::SOLICIT, [empty(), [].into()], kind::ADVERTISE, preference),
+            (kind::SOLICIT, [empty(), rapid.clone()], kind::REPLY, rapid),
+            (kind::REQUEST, [empty(), from_us()], kind::REPLY, [].into()),
+            (kind::RENEW, [leased(), from_us()], kind::REPLY, [].into()),
+            (kind::REBIND, [leased(), [].into()], kind::REPLY, [].into()),
+        ] {
+            let rest = rest_of(ask(kind, &options), reply);
+            assert_eq!(rest, [extra, leased(), names()].concat(), "message {kind}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_others_are_withdrawn() {
+        let foreign = "fd00::6".parse().unwrap();
+        let asked = association([0; 4], &address(foreign, FOR_EVER));
+        let told = [address(GUEST_V6, FOR_EVER), address(foreign, NO_MORE)].concat();
+        let rest = rest_of(ask(kind::REBIND, &[asked]), kind::REPLY);
+        assert_eq!(rest, [association(FOR_EVER, &told), names()].concat());
+    }
+
+    #[test]
+    fn there_is_one_address_and_no_prefix() {
+        let temporary = option(code::IA_TA, &[7; 4]);
+        let prefix = option(code::IA_PD, &[8; 12]);
+        let rest = rest_of(
+            ask(kind::REBIND, &[leased(), leased(), temporary.clone(), prefix.clone()]),
+            kind::REPLY,
+        );
+        let no_binding = option(code::STATUS, &[0, 3]);
+        let refused = |code, head: &[u8], status: &[u8]| option(code, &[head, status].concat());
+        let second = [ID.as_slice(), &[0; 8]].concat();
+        let expected = [
+            leased(),
+            refused(code::IA_NA, &second, &no_binding),
+            refused(code::IA_TA, &[7; 4], &no_binding),
+            refused(code::IA_PD, &[8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0], &no_binding),
+            names(),
+        ];
+        assert_eq!(rest, expected.concat());
+        let rest = rest_of(ask(kind::SOLICIT, &[temporary, prefix]), kind::ADVERTISE);
+        let expected = [
+            option(code::PREFERENCE, &[255]),
+            refused(code::IA_TA, &[7; 4], &option(code::STATUS, &[0, 2])),
+            refused(
+                code::IA_PD,
+                &[8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0],
+                &option(code::STATUS, &[0, 6]),
+            ),
+            names(),
+        ];
+        assert_eq!(rest, expected.concat());
+    }
+
+    #[test]
+    fn confirm_release_decline_and_information() {
+        let other = association([0; 4], &address("fd00::6".parse().unwrap(), FOR_EVER));
+        for (kind, options, expected) in [
+            (kind::CONFIRM, [leased()].as_slice(), option(code::STATUS, &[0, 0])),
+            (kind::CONFIRM, &[leased(), other], option(code::STATUS, &[0, 4])),
+            (kind::RELEASE, &[leased(), from_us()], option(code::STATUS, &[0, 0])),
+            (kind::DECLINE, &[leased(), from_us()], option(code::STATUS, &[0, 0])),
+            (kind::INFORMATION_REQUEST, &[], names()),
+        ] {
+            assert_eq!(rest_of(ask(kind, options), kind::REPLY), expected, "message {kind}");
+        }
+    }
+
+    #[test]
+    fn the_name_obeys_the_flags_of_the_client() {
+        for (asked, told) in [(0, 3), (1, 1), (4, 3)] {
+            let rest = rest_of(
+                ask(kind::INFORMATION_REQUEST, &[option(code::CLIENT_FQDN, &[asked])]),
+                kind::REPLY,
+            );
+            let options = Options::parse(&rest).unwrap();
+            assert_eq!(options.get(code::CLIENT_FQDN).unwrap()[0], told);
+        }
+    }
+
+    #[test]
+    fn silence() {
+        let other_server = option(code::SERVER_ID, &[0, 3, 0, 1, 1, 2, 3, 4, 5, 6]);
+        for (kind, options) in [
+            (kind::SOLICIT, [leased(), from_us()].as_slice()),
+            (kind::REQUEST, &[leased()]),
+            (kind::REQUEST, &[leased(), other_server.clone()]),
+            (kind::CONFIRM, &[leased(), from_us()]),
+            (kind::CONFIRM, &[association([0; 4], &[])]),
+            (kind::CONFIRM, &[association([0; 4], &[0, 5, 0, 24, 1])]),
+            (kind::SOLICIT, &[option(code::IA_NA, &[0; 11])]),
+            (kind::RENEW, &[leased(), other_server.clone()]),
+            (kind::REBIND, &[leased(), from_us()]),
+            (kind::INFORMATION_REQUEST, &[leased()]),
+            (kind::INFORMATION_REQUEST, &[other_server]),
+            (kind::ADVERTISE, &[leased(), from_us()]),
+            (12, &[leased()]),
+        ] {
+            let answer = ask(kind, options);
+            assert!(matches!(answer, Answer::Deny(_)), "message {kind}: {answer:?}");
+        }
+        for message in [
+            [1, 1, 2, 3, 0, 8, 0, 2, 0, 0].as_slice(), // No client identifier.
+            &[1, 1, 2, 3, 0, 1, 0, 3, 9, 9, 9],        // No elapsed time.
+            &[1, 1, 2, 3, 0, 1, 0, 2, 9, 9, 0, 8, 0, 2, 0, 0], // Too short an identifier.
+            &[1, 1, 2],
+        ] {
+            let answer = respond(&config(), &dhcp6_frame(message), Checksum::Complete);
+            assert!(matches!(answer, Answer::Deny(_)), "{message:?}: {answer:?}");
+        }
+    }
+}
