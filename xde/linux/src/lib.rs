@@ -4,17 +4,21 @@
 
 //! The engine's host on Linux.
 
+pub mod check;
 pub mod coalesce;
 pub mod control;
 pub mod counters;
 pub mod engine;
 pub mod host;
+pub mod hypervisor;
 pub mod inner;
 pub mod outbox;
 pub mod packet;
 pub mod platform;
 pub mod poller;
 pub mod segment;
+pub mod service;
+pub mod settings;
 pub mod signals;
 pub mod sys;
 pub mod tap;

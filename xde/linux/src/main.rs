@@ -2,5 +2,47 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
-fn main() {}
+//! The binary `xde`.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use xde_linux::hypervisor;
+use xde_linux::settings::Options;
+
+/// Runs virtual networks for guests of this host: each port is a TAP device, other hosts are
+/// reached by Geneve over IPv6
+///
+/// Ports, addresses and rules come as requests over a Unix socket, as opteadm makes them. The
+/// device of a port has the port's name and is made down. A container or other network namespace
+/// takes it over with 'ip link set PORT netns NAME', gives it the guest's MAC address and sets it
+/// up; a virtual machine's own TAP device is joined to it by a bridge.
+///
+/// Flags go before environment variables, these before the file of --config, and that before
+/// defaults.
+#[derive(Debug, Parser)]
+#[command(name = "xde", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What else this program can be.
+#[derive(Debug, Subcommand)]
+enum Role {}
+
+fn main() -> ExitCode {
+    let Cli { options, role } = Cli::parse();
+    let outcome = match role {
+        None => options.settle().and_then(hypervisor::run),
+        Some(role) => match role {},
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xde: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

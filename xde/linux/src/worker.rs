@@ -56,8 +56,7 @@ pub struct Worker<E> {
     clock: Clock,
     pace: Pace,
     poller: Poller,
-    waker: Waker,
-    orders: Receiver<Order>,
+    orders: Orders,
     way_out: WayOut,
     underlay: Option<Box<dyn Underlay>>,
     pool: Pool,
@@ -83,11 +82,25 @@ struct Order {
     done: Sender<io::Result<()>>,
 }
 
+/// The worker's end of a [`Remote`].
+#[derive(Debug)]
+pub struct Orders {
+    orders: Receiver<Order>,
+    waker: Waker,
+}
+
 /// Tells a worker on another thread what to do.
 #[derive(Clone, Debug)]
 pub struct Remote {
     orders: Sender<Order>,
     waker: Waker,
+}
+
+/// Both ends of the line to a worker.
+pub fn remote() -> io::Result<(Orders, Remote)> {
+    let waker = Waker::new()?;
+    let (sender, orders) = mpsc::channel();
+    Ok((Orders { orders, waker: waker.clone() }, Remote { orders: sender, waker }))
 }
 
 impl Remote {
@@ -105,34 +118,24 @@ impl Remote {
 impl<E: Engine> Worker<E> {
     /// A worker without ports and underlay. It belongs to the thread that runs it.
     pub fn new(
+        orders: Orders,
         engine: Arc<E>,
         clock: Clock,
         pace: Pace,
         counters: Arc<Counters>,
-    ) -> io::Result<(Self, Remote)> {
-        let (poller, waker) = (Poller::new()?, Waker::new()?);
-        poller.add(&waker, TOKEN_ORDERS)?;
-        let (sender, orders) = mpsc::channel();
-        let remote = Remote { orders: sender, waker: waker.clone() };
-        let worker = Self {
-            engine,
-            clock,
-            pace,
-            poller,
-            waker,
-            orders,
-            way_out: WayOut {
-                ports: HashMap::new(),
-                outbox: Outbox::default(),
-                has_underlay: false,
-                pool: Pool::default(),
-                counters,
-            },
-            underlay: None,
-            pool: Pool::default(),
-            frames: Vec::new(),
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(&orders.waker, TOKEN_ORDERS)?;
+        let pool = Pool::default();
+        let way_out = WayOut {
+            ports: HashMap::new(),
+            outbox: Outbox::default(),
+            has_underlay: false,
+            pool: pool.clone(),
+            counters,
         };
-        Ok((worker, remote))
+        let frames = Vec::new();
+        Ok(Self { engine, clock, pace, poller, orders, way_out, underlay: None, pool, frames })
     }
 
     /// Moves packets until `stop` can be read.
@@ -194,8 +197,8 @@ impl<E: Engine> Worker<E> {
     }
 
     fn carry_out_orders(&mut self) {
-        self.waker.clear();
-        while let Ok(Order { command, done }) = self.orders.try_recv() {
+        self.orders.waker.clear();
+        while let Ok(Order { command, done }) = self.orders.orders.try_recv() {
             // Who gave the order may have lost patience.
             let _ = done.send(self.carry_out(command));
         }
