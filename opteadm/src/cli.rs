@@ -1,0 +1,137 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What can be typed: the global flags, and all families of commands.
+
+use crate::commands::boundary::BoundaryCommand;
+use crate::commands::counters::CounterCommand;
+use crate::commands::external::ExternalCommand;
+use crate::commands::firewall::FirewallCommand;
+use crate::commands::flow::FlowCommand;
+use crate::commands::layer::LayerCommand;
+use crate::commands::mapping::MappingCommand;
+use crate::commands::port::PortCommand;
+use crate::commands::route::RouteCommand;
+use crate::commands::underlay::UnderlayCommand;
+use clap::{Args, Parser, Subcommand};
+use opte_api::frame::API_VERSION;
+use oxide_vpc_api::PortName;
+use std::path::PathBuf;
+
+/// Heading of the flags that every command has.
+const GLOBAL: &str = "Global options";
+
+const FOOT: &str = "\
+Environment:
+  XDE_SOCKET  Socket of the engine, unless --socket names one
+
+Exit status:
+  0  Done
+  1  Refused or failed; standard error says why
+  2  Wrong usage
+
+Examples:
+  opteadm list-ports
+  opteadm dump-uft -p opte0 --json
+  opteadm --socket /tmp/hv1.sock stats --nonzero";
+
+fn version() -> String {
+    format!("{} (API version {API_VERSION})", env!("CARGO_PKG_VERSION"))
+}
+
+/// Look at and configure the packet transform engine of this host
+#[derive(Debug, Parser)]
+#[command(name = "opteadm", version = version(), after_help = FOOT, max_term_width = 100)]
+pub struct Cli {
+    /// Answer and complain in JSON, one object or list on one line
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+
+    /// Socket of the engine [default: $XDE_SOCKET, else /run/xde.sock]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands, by family.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Port(PortCommand),
+    #[command(flatten)]
+    Underlay(UnderlayCommand),
+    #[command(flatten)]
+    Layer(LayerCommand),
+    #[command(flatten)]
+    Flow(FlowCommand),
+    #[command(flatten)]
+    Firewall(FirewallCommand),
+    #[command(flatten)]
+    Route(RouteCommand),
+    #[command(flatten)]
+    Mapping(MappingCommand),
+    #[command(flatten)]
+    External(ExternalCommand),
+    #[command(flatten)]
+    Counter(CounterCommand),
+    #[command(flatten)]
+    Boundary(BoundaryCommand),
+}
+
+/// The port that a command is about.
+#[derive(Args, Debug)]
+pub struct OnPort {
+    /// Name of the port
+    #[arg(short, long, value_name = "NAME")]
+    pub port: PortName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_is_explained() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+        }
+    }
+
+    /// The example commands of a help text, each as one line.
+    fn examples(help: &str) -> Vec<String> {
+        let joined = help.replace("\\\n", " ");
+        let lines = joined.lines().filter(|line| line.starts_with("  opteadm "));
+        lines.map(|line| line.split(" <").next().unwrap_or_default().to_string()).collect()
+    }
+
+    #[test]
+    fn every_example_parses() {
+        let root = Cli::command();
+        let mut count = 0;
+        for command in std::iter::once(&root).chain(root.get_subcommands()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in examples(&help) {
+                let words = example.split_whitespace().map(|word| word.trim_matches('\''));
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{example}\n{error}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 20, "only {count} examples were found");
+    }
+}

@@ -1,0 +1,38 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! One file for each family of commands: what can be typed, and the request that it becomes.
+
+pub mod boundary;
+pub mod counters;
+pub mod external;
+pub mod firewall;
+pub mod flow;
+pub mod layer;
+pub mod mapping;
+pub mod port;
+pub mod route;
+pub mod underlay;
+
+#[cfg(test)]
+mod tests;
+
+use crate::cli::Command;
+use crate::console::{Console, Xde};
+
+/// Carries out one command.
+pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Result<()> {
+    match command {
+        Command::Port(command) => command.run(console),
+        Command::Underlay(command) => command.run(console),
+        Command::Layer(command) => command.run(console),
+        Command::Flow(command) => command.run(console),
+        Command::Firewall(command) => command.run(console),
+        Command::Route(command) => command.run(console),
+        Command::Mapping(command) => command.run(console),
+        Command::External(command) => command.run(console),
+        Command::Counter(command) => command.run(console),
+        Command::Boundary(command) => command.run(console),
+    }
+}

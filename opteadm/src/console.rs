@@ -1,0 +1,87 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Where a command meets the world: the engine it asks, what it reads, what it writes.
+
+use crate::render::Show;
+use opte_ioctl::{Error, OpteHdl, Request};
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+
+/// Whoever answers requests.
+pub trait Xde {
+    /// Sends one request and waits for its answer.
+    fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, Error>;
+}
+
+/// The engine of this host. It is reached when it is asked, so that wrong arguments are told
+/// before a missing daemon is.
+pub struct Reached {
+    /// Its socket, where it is not the usual one.
+    pub socket: Option<PathBuf>,
+}
+
+impl Xde for Reached {
+    fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, Error> {
+        let mut handle = match &self.socket {
+            Some(path) => OpteHdl::open_at(path)?,
+            None => OpteHdl::open()?,
+        };
+        handle.request(request)
+    }
+}
+
+/// How answers and errors are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// For programs: one line of JSON.
+    Json,
+}
+
+impl Form {
+    /// Tells standard error what went wrong.
+    pub fn report(self, error: &str) {
+        match self {
+            Self::Table => eprintln!("opteadm: {error}"),
+            Self::Json => eprintln!("{}", serde_json::json!({ "error": error })),
+        }
+    }
+}
+
+/// All that a command may touch.
+pub struct Console<'a, X> {
+    /// Who is asked.
+    pub xde: &'a mut X,
+    /// How the answer is shown.
+    pub form: Form,
+    /// Standard input.
+    pub input: &'a mut dyn BufRead,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+}
+
+impl<X: Xde> Console<'_, X> {
+    /// Asks, and shows the answer as it came.
+    pub fn ask<R>(&mut self, request: &R) -> anyhow::Result<()>
+    where
+        R: Request<Response: Show>,
+    {
+        let answer = self.xde.request(request)?;
+        self.show(&answer)
+    }
+
+    /// Shows an answer.
+    pub fn show(&mut self, answer: &impl Show) -> anyhow::Result<()> {
+        match self.form {
+            Form::Table => answer.write_table(self.out)?,
+            Form::Json => {
+                answer.write_json(self.out)?;
+                writeln!(self.out)?;
+            }
+        }
+        Ok(())
+    }
+}
