@@ -131,12 +131,11 @@ fn another_version_says_so_whatever_its_body_is() {
     bytes.extend_from_slice(b"new");
     let text = error_after(bytes).to_string();
     let other = API_VERSION + 1;
-    assert_eq!(
-        text,
-        format!(
-            "client speaks API version {API_VERSION}, host speaks {other}: install matching versions"
-        )
+    let expected = format!(
+        "client speaks API version {API_VERSION}, host speaks {other}: \
+         install matching versions"
     );
+    assert_eq!(text, expected);
 }
 
 #[test]
