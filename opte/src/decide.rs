@@ -129,6 +129,7 @@ impl<H: Host> Port<H> {
         if let Some(segment) = headers.segment.as_ref().filter(|s| !flow.is_plain(Some(s))) {
             match flow.step(direction, segment) {
                 Some(Outcome::NewConnection) => {
+                    self.may_replace(policy, packet, flow)?;
                     self.end(flow, FlowEnd::Replaced);
                     return Ok(None);
                 }
@@ -151,6 +152,22 @@ impl<H: Host> Port<H> {
             slot.touch(now, len);
         });
         Ok(Some(Passed::Decided(rewrite)))
+    }
+
+    /// A SYN with the addresses and ports of a live connection takes its place only if it may open
+    /// one itself: who may not cannot end other people's connections either.
+    fn may_replace(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        flow: &Flow<H>,
+    ) -> Result<(), DropReason> {
+        let Packet { direction, headers, .. } = *packet;
+        let connection = Some(Connection { opened: direction, binding: flow.binding });
+        let facts = Facts::of(headers);
+        let mut walk = Walk::new(&policy.rules, direction, facts, flow.hash, connection, None);
+        walk.origin(headers.mark);
+        walk.run().map(drop)
     }
 
     /// The transform that the packet's slot has, if it holds: only its TCP flags brought the

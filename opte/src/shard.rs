@@ -181,10 +181,8 @@ impl<H: Host> Shard<H> {
     /// Sets when to look at `flow`, whose opening slot is here, again.
     pub fn schedule(&mut self, flow: &Arc<Flow<H>>, hash: u64, at: Moment) {
         if let Some(id) = self.own_id(flow, flow.opening.direction, hash) {
-            let links = &mut SlotLinks(&mut self.slots);
-            self.wheel.remove(links, id);
             // Rounded up: a flow is never looked at before its time.
-            self.wheel.insert(links, id, tick(at) + 1);
+            self.wheel.insert(&mut SlotLinks(&mut self.slots), id, tick(at) + 1);
         }
     }
 
