@@ -2,4 +2,25 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Stub.
+//! What a packet costs.
+//!
+//! `benches/engine` is the program that measures; this library is what it measures with, so that
+//! tests can show that the measured packets come out right:
+//!
+//! * [`packet`] writes packets, [`buffer`] holds them with room for outer headers in front, and
+//!   [`sums`] checks what came out by sums of its own.
+//! * [`world`] is a hypervisor host with a guest that has source NAT, and [`flows`] are many
+//!   connections of that guest.
+//! * [`path`] is what is measured: a packet through the engine, outer headers written or taken off.
+//! * [`limit`] is the least work that gives the same bytes, written by hand: the yardstick.
+//! * [`measure`] times batches and [`table`] shows what came of it.
+
+pub mod buffer;
+pub mod flows;
+pub mod limit;
+pub mod measure;
+pub mod packet;
+pub mod path;
+pub mod sums;
+pub mod table;
+pub mod world;
