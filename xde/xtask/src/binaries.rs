@@ -5,8 +5,8 @@
 //! The project's own programs.
 
 use crate::workspace;
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
 
 /// How programs are built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,7 +49,18 @@ impl Binaries {
     pub fn build(profile: Profile) -> Result<Self> {
         let packages = ["build", "-p", "xde-linux", "-p", "opteadm", "--bins"];
         workspace::cargo().args(packages).args(profile.options()).show()?;
-        let dir = workspace::target_dir()?.join(profile.folder());
-        Ok(Self { xde: dir.join("xde"), opteadm: dir.join("opteadm") })
+        Self::inside(&workspace::target_dir()?.join(profile.folder()))
+    }
+
+    /// Takes them out of a folder.
+    pub fn inside(dir: &Path) -> Result<Self> {
+        let find = |name: &str| {
+            let path = dir.join(name);
+            std::path::absolute(&path)
+                .ok()
+                .filter(|path| path.is_file())
+                .with_context(|| format!("there is no {}", path.display()))
+        };
+        Ok(Self { xde: find("xde")?, opteadm: find("opteadm")? })
     }
 }

@@ -42,6 +42,9 @@ enum Command {
         /// Run only this check and those that it needs; repeatable
         #[arg(long, value_name = "NAME")]
         only: Vec<String>,
+        /// Folder with xde and opteadm to run, instead of building them
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
     },
     /// Run every test: unit, property, scenario, vectors, cores for a bare target, lab
     Test {
@@ -106,8 +109,8 @@ fn run(command: Command) -> Result<bool> {
         shell::catch_signals()?;
     }
     match command {
-        Command::Demo { keep, pcap_dir, only } => {
-            commands::demo::run(lab::scenario::Options { keep, pcap_dir, only })
+        Command::Demo { keep, pcap_dir, only, bin_dir } => {
+            commands::demo::run(lab::scenario::Options { keep, pcap_dir, only }, bin_dir)
         }
         Command::Test { no_lab } => commands::test::run(!no_lab),
         Command::Vectors { args } => commands::vectors(&args),

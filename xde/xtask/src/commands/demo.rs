@@ -8,16 +8,23 @@ use crate::binaries::{Binaries, Profile};
 use crate::lab::{clean as lab_clean, scenario};
 use crate::setup;
 use anyhow::{Result, ensure};
+use std::path::PathBuf;
 
 /// Shows the scenario.
-pub fn run(options: scenario::Options) -> Result<bool> {
+pub fn run(options: scenario::Options, bin_dir: Option<PathBuf>) -> Result<bool> {
     ensure!(
         setup::is_root(),
         "network namespaces need root: sudo -E env \"PATH=$PATH\" cargo xtask demo"
     );
     setup::install(&[setup::LAB])?;
-    println!("building xde and opteadm (the first time takes some minutes)");
-    let tally = scenario::run(&options, Binaries::build(Profile::Release)?)?;
+    let binaries = match bin_dir {
+        Some(dir) => Binaries::inside(&dir)?,
+        None => {
+            println!("building xde and opteadm (the first time takes some minutes)");
+            Binaries::build(Profile::Release)?
+        }
+    };
+    let tally = scenario::run(&options, binaries)?;
     println!("\n{tally}");
     Ok(tally.failed == 0 && tally.skipped == 0)
 }
