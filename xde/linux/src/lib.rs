@@ -4,6 +4,7 @@
 
 //! The engine's host on Linux.
 
+pub mod boundary;
 pub mod check;
 pub mod coalesce;
 pub mod control;

@@ -6,6 +6,7 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use xde_linux::boundary;
 use xde_linux::hypervisor;
 use xde_linux::settings::Options;
 
@@ -30,13 +31,19 @@ struct Cli {
 
 /// What else this program can be.
 #[derive(Debug, Subcommand)]
-enum Role {}
+enum Role {
+    /// Runs a boundary: the host between the underlay and the world outside
+    ///
+    /// Takes packets from outside to the hypervisor hosts by its NAT table, which
+    /// 'opteadm add-boundary-nat' fills, and sends theirs out by the routes of this host.
+    Boundary(boundary::Args),
+}
 
 fn main() -> ExitCode {
     let Cli { options, role } = Cli::parse();
     let outcome = match role {
         None => options.settle().and_then(hypervisor::run),
-        Some(role) => match role {},
+        Some(Role::Boundary(args)) => boundary::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

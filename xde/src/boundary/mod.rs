@@ -67,7 +67,7 @@ pub struct Config {
 
 impl Config {
     /// VNI of a boundary unless told otherwise.
-    pub const DEFAULT_VNI: u32 = 99;
+    pub const DEFAULT_VNI: Vni = Vni::from_bytes([0, 0, 99]);
     /// Inner MAC address of a boundary unless told otherwise.
     pub const DEFAULT_INNER_MAC: MacAddr = MacAddr([0xa8, 0x40, 0x25, 0x77, 0x77, 0x77]);
 }

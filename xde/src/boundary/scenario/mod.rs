@@ -85,7 +85,7 @@ fn request<R: Request>(
 fn boundary() -> Boundary<TestHost> {
     let config = Config {
         underlay_ip: BOUNDARY.parse().unwrap(),
-        vni: Vni::new(Config::DEFAULT_VNI).unwrap(),
+        vni: Config::DEFAULT_VNI,
         inner_mac: Config::DEFAULT_INNER_MAC,
     };
     let boundary = Boundary::new(config, 7);

@@ -1,0 +1,165 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Packet sockets, which see the frames of one link, and raw sockets, which send whole IP packets
+//! (packet(7), raw(7)).
+
+use super::link::interface_request;
+use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
+use std::ffi::c_int;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// Frames that one call receives at most.
+pub const BATCH: usize = 64;
+/// Bytes of virtio-net header in front of each frame.
+pub const VNET_LEN: usize = 10;
+
+/// Opens a socket for the untagged ARP, IPv4 and IPv6 frames that come in over a link, those of
+/// multicast groups included. Each has a virtio-net header in front, in both directions, so that
+/// super-frames and unfinished checksums show as what they are. What this host itself sends
+/// over the link is not seen.
+pub fn packet_socket(link: u32) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    // Without a protocol it sees no frames until it is bound: none of before its options.
+    let fd = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+    set_option(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1)?;
+    set_option(&fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
+    let mr_ifindex = c_int::try_from(link).map_err(io::Error::other)?;
+    let mr_type = libc::PACKET_MR_ALLMULTI as u16;
+    let groups = libc::packet_mreq { mr_ifindex, mr_type, mr_alen: 0, mr_address: [0; 8] };
+    set_option(&fd, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &groups)?;
+    attach_filter(&fd)?;
+    rustix::net::bind(&fd, &LinkAddress(mr_ifindex))?;
+    Ok(fd)
+}
+
+/// Opens a socket that sends whole IP packets of one family, their header included, over the link
+/// of that name only. It receives nothing.
+pub fn raw_socket(family: AddressFamily, link: &str) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = rustix::net::socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW))?;
+    let name = interface_request(link)?.ifr_name;
+    set_option(&fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &name)?;
+    Ok(fd)
+}
+
+/// The largest packet that a link carries, in bytes; asked through any socket.
+pub fn mtu(fd: impl AsFd, link: &str) -> io::Result<u32> {
+    let mut request = interface_request(link)?;
+    // SAFETY: SIOCGIFMTU reads a name that ends in a zero byte and writes `ifru_mtu`, through its
+    // argument, which points to an `ifreq` that lives until the call returns (netdevice(7)).
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all of the union was zero before, and has at least an `int` written now.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(io::Error::other)
+}
+
+/// What the kernel says about one received frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// Bytes of it in its buffer, virtio-net header included.
+    pub len: usize,
+    /// It was longer than the buffer.
+    pub truncated: bool,
+}
+
+/// Receives at most one frame into each of `buffers`, and [`BATCH`] at most. Never waits.
+pub fn receive(
+    fd: impl AsFd,
+    buffers: &mut [&mut [u8]],
+    out: &mut Vec<Received>,
+) -> io::Result<()> {
+    let count = buffers.len().min(BATCH);
+    // SAFETY: these are arrays of plain C structures of integers and pointers; all zeros is a
+    // value of each.
+    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) =
+        unsafe { std::mem::zeroed() };
+    for ((header, slice), buffer) in headers.iter_mut().zip(&mut slices).zip(buffers) {
+        slice.iov_base = buffer.as_mut_ptr().cast();
+        slice.iov_len = buffer.len();
+        header.msg_hdr.msg_iov = slice;
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    // SAFETY: the first `count` headers point to one slice each, and that to one of `buffers` with
+    // its length. All of it is exclusively ours and lives until the call returns.
+    let received = unsafe {
+        libc::recvmmsg(
+            fd.as_fd().as_raw_fd(),
+            headers.as_mut_ptr(),
+            count as libc::c_uint,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+        )
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    out.extend(headers.iter().take(received).map(|header| Received {
+        len: header.msg_len as usize,
+        truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+    }));
+    Ok(())
+}
+
+/// Keeps away what is not ARP, IPv4 or IPv6, and frames with a VLAN tag: they are of other links.
+fn attach_filter(fd: &OwnedFd) -> io::Result<()> {
+    const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
+    const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+    const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    const TAG_PRESENT: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT) as u32;
+    const ETHER_TYPE: u32 = 12;
+    let step = |code, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut steps = [
+        step(LOAD_BYTE, TAG_PRESENT, 0, 0),
+        step(IF_EQUAL, 0, 0, 4),
+        step(LOAD_HALF, ETHER_TYPE, 0, 0),
+        step(IF_EQUAL, 0x0800, 3, 0),
+        step(IF_EQUAL, 0x0806, 2, 0),
+        step(IF_EQUAL, 0x86dd, 1, 0),
+        step(RETURN, 0, 0, 0),
+        step(RETURN, u32::MAX, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// Sets an option that the kernel reads as a `T`.
+fn set_option<T>(fd: impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `value`, which is borrowed for longer than the
+    // call. Each caller, all in this file, passes the type that packet(7) or socket(7) names, and
+    // what the filter program points to lives until this returns.
+    let result = unsafe {
+        libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, (&raw const *value).cast(), len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// All protocols of the link of this index.
+struct LinkAddress(c_int);
+
+// SAFETY: `f` is called with a pointer to a `sockaddr_ll` and its length; it lives until `f`
+// returns.
+unsafe impl SocketAddrArg for LinkAddress {
+    unsafe fn with_sockaddr<R>(
+        &self,
+        f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
+    ) -> R {
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as libc::sa_family_t,
+            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+            sll_ifindex: self.0,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        f((&raw const address).cast(), size_of::<libc::sockaddr_ll>() as SocketAddrLen)
+    }
+}
