@@ -9,7 +9,7 @@ use crate::packet::{MAX_LEN, Packet, Pool};
 use crate::sys::udp::{SocketOption, set_option};
 use crate::sys::{link, raw};
 use crate::vnet;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustix::net::{AddressFamily, SendFlags};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +29,7 @@ pub struct Arrival {
 /// The outside link.
 pub struct OutsideLink {
     name: String,
+    index: u32,
     frames: OwnedFd,
     packets: [OwnedFd; 2],
 }
@@ -43,7 +44,16 @@ impl OutsideLink {
         let _ = set_option(&frames, SocketOption::RECEIVE_BUFFER_FORCE, RECEIVE_BUFFER);
         let ipv4 = raw::raw_socket(AddressFamily::INET, name).with_context(rights)?;
         let ipv6 = raw::raw_socket(AddressFamily::INET6, name).with_context(rights)?;
-        Ok(Self { name: name.into(), frames, packets: [ipv4, ipv6] })
+        Ok(Self { name: name.into(), index, frames, packets: [ipv4, ipv6] })
+    }
+
+    /// Fails once the link is gone. Another link of the same name is not the one that was opened.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let index = link::index(&self.name);
+        if !index.is_ok_and(|index| index == self.index) {
+            bail!("the outside interface {} is gone", self.name);
+        }
+        Ok(())
     }
 
     /// Takes what has come in, [`raw::BATCH`] frames at most, and answers how many there were. A

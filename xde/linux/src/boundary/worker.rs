@@ -72,9 +72,12 @@ impl Worker {
             if stopped {
                 return Ok(());
             }
-            if changed && let Err(error) = self.refresh() {
-                // The addresses of before stay; the next change is another chance.
-                tracing::warn!("{error:#}");
+            if changed {
+                self.carrier.outside.check()?;
+                if let Err(error) = self.refresh() {
+                    // The addresses of before stay; the next change is another chance.
+                    tracing::warn!("{error:#}");
+                }
             }
             let now = self.clock.now();
             if outside {

@@ -212,6 +212,11 @@ impl Lab {
     /// Asks the boundary to stop and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits until the boundary has ended.
+    pub fn wait(&mut self) -> ExitStatus {
         self.process.wait().unwrap()
     }
 }

@@ -66,22 +66,27 @@ fn neighbours_are_told_of_the_table_only() {
     });
 }
 
+/// Sends the guest the pattern and returns what it says about it.
+fn upload(guest: IpAddr) -> [u8; 16] {
+    let mut stream = lab::connect(SocketAddr::new(guest, hypervisor::COUNT_PORT));
+    stream.write_all(&pattern(DOWNLOAD_LEN)).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = [0; 16];
+    stream.read_exact(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn tcp_carries_megabytes_both_ways() {
     in_lab("tcp_carries_megabytes_both_ways", |lab| {
         let _hypervisor = Hypervisor::start(lab);
         for family in FAMILIES {
             let (page, echoed) = lab.outside.run(|| {
-                let connect = |port| lab::connect(SocketAddr::new(family.guest, port));
-                let mut download = connect(hypervisor::DOWNLOAD_PORT);
+                let server = SocketAddr::new(family.guest, hypervisor::DOWNLOAD_PORT);
+                let mut download = lab::connect(server);
                 let mut page = Vec::new();
                 download.read_to_end(&mut page).unwrap();
-                let mut upload = connect(hypervisor::COUNT_PORT);
-                upload.write_all(&pattern(DOWNLOAD_LEN)).unwrap();
-                upload.shutdown(Shutdown::Write).unwrap();
-                let mut answer = [0; 16];
-                upload.read_exact(&mut answer).unwrap();
-                (page, answer)
+                (page, upload(family.guest))
             });
             assert!(page == pattern(DOWNLOAD_LEN), "{} bytes, or other ones", page.len());
             let expected = hypervisor::Digest::of(&pattern(DOWNLOAD_LEN)).to_bytes();
@@ -90,6 +95,29 @@ fn tcp_carries_megabytes_both_ways() {
         // What the outside kernel sent as super-frames went on as segments.
         assert_eq!(lab.counter("drop_offload"), 0);
         assert_eq!(lab.counter("uncuttable"), 0);
+    });
+}
+
+#[test]
+fn outside_hosts_learn_the_underlay_mtu() {
+    in_lab("outside_hosts_learn_the_underlay_mtu", |lab| {
+        let _hypervisor = Hypervisor::start(lab);
+        lab.edge.ip(&["link", "set", "under", "mtu", "1400"]);
+        for family in FAMILIES {
+            let answer = lab.outside.run(|| upload(family.guest));
+            assert_eq!(answer, hypervisor::Digest::of(&pattern(DOWNLOAD_LEN)).to_bytes());
+        }
+        assert!(lab.counter("icmp_too_big") >= 2);
+    });
+}
+
+#[test]
+fn a_boundary_ends_when_its_outside_link_is_gone() {
+    in_lab("a_boundary_ends_when_its_outside_link_is_gone", |lab| {
+        lab.edge.ip(&["link", "del", "out"]);
+        let status = lab.wait();
+        assert!(!status.success(), "{status}");
+        assert!(!lab.socket().exists());
     });
 }
 
