@@ -126,6 +126,11 @@ impl Flows {
         flows
     }
 
+    /// Form of their packets.
+    pub const fn shape(&self) -> Shape {
+        self.traffic.shape
+    }
+
     /// Number of connections.
     pub fn count(&self) -> usize {
         self.seen_as.len()

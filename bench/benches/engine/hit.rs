@@ -67,19 +67,22 @@ struct Hit<'a> {
 }
 
 /// A batch of frames of random connections.
-struct Frames {
-    frames: Vec<Buffer>,
+pub struct Frames {
+    /// The frames.
+    pub frames: Vec<Buffer>,
     bytes: Vec<u8>,
     dice: Dice,
 }
 
 impl Frames {
-    fn new() -> Self {
+    /// Frames without bytes.
+    pub fn new() -> Self {
         let frames = (0..BATCH).map(|_| Buffer::default()).collect();
         Self { frames, bytes: Vec::new(), dice: Dice::new(7) }
     }
 
-    fn fill(&mut self, flows: &Flows, direction: Direction) {
+    /// Makes them packets of a connection that is under way, each of another.
+    pub fn fill(&mut self, flows: &Flows, direction: Direction) {
         for frame in &mut self.frames {
             self.bytes.clear();
             flows.write(direction, self.dice.below(flows.count()), &mut self.bytes);
