@@ -7,4 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod hypervisor;
+pub mod packets;
 pub mod vectors;
