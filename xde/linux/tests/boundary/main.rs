@@ -25,7 +25,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 fn in_lab(name: &str, test: impl FnOnce(&mut Lab)) {
     match Lab::open() {
         Some(mut lab) => test(&mut lab),
-        None => println!("skipped: {name} (needs root for network namespaces)"),
+        None => println!("{name}: skipped, it needs root for network namespaces"),
     }
 }
 
