@@ -15,6 +15,7 @@
 
 use crate::inner::{Family, Layout, TCP, TCP_MIN_LEN};
 use crate::packet::{Packet, Pool};
+use crate::sum;
 use opte::checksum::Sum;
 use opte::frame::{ChecksumState, Offload, SegmentKind, Segmentation};
 use std::ops::Range;
@@ -109,7 +110,11 @@ impl Segment {
             let ip_holds =
                 layout.family == Family::V6 || Sum::default().bytes(ip).folded() == 0xffff;
             let transport = frame.get(layout.transport..).unwrap_or_default();
-            ip_holds && pseudo(&layout, frame, transport.len()).bytes(transport).folded() == 0xffff
+            ip_holds
+                && pseudo(&layout, frame, transport.len())
+                    .word(sum::of(transport).folded())
+                    .folded()
+                    == 0xffff
         };
         (plain && holds()).then(|| Self { datagram, geneve, layout, headers: geneve + payload })
     }

@@ -62,7 +62,7 @@ impl<E: Engine> Station<E> {
         let (pace, shared) = (settings.pace, (Arc::clone(&engine), Arc::clone(&counters)));
         let packets = thread::Builder::new()
             .name("packets".into())
-            .spawn(move || Worker::new(orders, shared.0, clock, pace, shared.1)?.run(stop))
+            .spawn(move || Worker::new(orders, shared.0, clock, pace, shared.1)?.run(&stop))
             .context("cannot start the packet thread")?;
         let platform = LinuxPlatform::new(remote, settings.offloads, Arc::clone(&counters));
         let desk = Arc::new(Desk { engine, clock, platform: Mutex::new(platform) });

@@ -21,6 +21,7 @@ pub mod segment;
 pub mod service;
 pub mod settings;
 pub mod signals;
+pub mod sum;
 pub mod sys;
 pub mod tap;
 pub mod underlay;

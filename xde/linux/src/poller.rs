@@ -30,12 +30,12 @@ impl Poller {
     }
 
     /// Also waits for `source`, until it is closed or taken out.
-    pub fn add(&self, source: impl AsFd, token: u64) -> io::Result<()> {
+    pub fn add(&self, source: &impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, source, EventData::new_u64(token), EventFlags::IN)?)
     }
 
     /// No longer waits for `source`.
-    pub fn remove(&self, source: impl AsFd) -> io::Result<()> {
+    pub fn remove(&self, source: &impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, source)?)
     }
 

@@ -10,6 +10,7 @@
 //! payload is copied.
 
 use crate::inner::{Family, Layout, TCP, UDP};
+use crate::sum;
 use opte::checksum::Sum;
 use opte::frame::{SegmentKind, Segmentation};
 use std::ops::Range;
@@ -133,7 +134,8 @@ impl<'a> Cutter<'a> {
         }
         put(transport, checksum_at, 0);
         // Headers have an even length, so sums of the parts add up.
-        let sum = self.pseudo.word(len as u16).bytes(transport).bytes(body).complement();
+        let sum =
+            self.pseudo.word(len as u16).bytes(transport).word(sum::of(body).folded()).complement();
         // A UDP checksum of zero would mean that there is none (RFC 768).
         let sum = if sum == 0 && self.layout.protocol == UDP { u16::MAX } else { sum };
         put(transport, checksum_at, usize::from(sum));
@@ -162,7 +164,7 @@ pub fn finish_checksum(frame: &mut [u8], start: usize, offset: usize) -> Option<
     let covered = frame.get_mut(start..)?;
     let field = offset..offset.checked_add(2)?;
     covered.get(field.clone())?;
-    let sum = Sum::default().bytes(covered).complement();
+    let sum = sum::of(covered).complement();
     // Zero would say "no checksum" in UDP; in TCP, minus zero means the same as zero.
     let sum = if sum == 0 { u16::MAX } else { sum };
     covered.get_mut(field)?.copy_from_slice(&sum.to_be_bytes());

@@ -139,7 +139,7 @@ impl<E: Engine> Worker<E> {
     }
 
     /// Moves packets until `stop` can be read.
-    pub fn run(&mut self, stop: impl AsFd) -> io::Result<()> {
+    pub fn run(&mut self, stop: &impl AsFd) -> io::Result<()> {
         self.poller.add(stop, TOKEN_STOP)?;
         let mut ready = Vec::new();
         let mut next_tick = Instant::now() + TICK;
@@ -213,7 +213,7 @@ impl<E: Engine> Worker<E> {
             // A closed source is no longer waited for.
             Command::RemovePort(port) => drop(self.way_out.ports.remove(&port)),
             Command::SetUnderlay(underlay) => {
-                self.poller.add(underlay.readable(), TOKEN_UNDERLAY)?;
+                self.poller.add(&underlay.readable(), TOKEN_UNDERLAY)?;
                 self.underlay = Some(underlay);
             }
             Command::SetLinks(links) => {
