@@ -7,7 +7,8 @@
 //! [`Underlay`] is what the loop needs of one. [`udp`] is the one that works everywhere: UDP
 //! sockets of the kernel, with its routes, neighbours and path MTUs.
 
-pub mod run;
+mod lane;
+mod run;
 pub mod udp;
 
 use crate::counters::Counters;

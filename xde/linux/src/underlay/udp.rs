@@ -11,15 +11,15 @@
 //! path is dropped and counted. Datagrams without UDP checksum are taken (RFC 6935); ours have
 //! one, which costs nothing where the link fills it in, and runs need it.
 
-use super::run::Run;
+use super::lane::Lane;
 use super::{Deliver, Underlay};
 use crate::coalesce;
 use crate::counters::{Counter, Counters};
 use crate::outbox::{Datagram, Outbox};
 use crate::packet::{MAX_LEN, Packet, Pool};
-use crate::sys::udp::{self, BATCH, Message, PATH_MTU_DISCOVERY, Received, SocketOption};
+use crate::sys::udp::{self, BATCH, PATH_MTU_DISCOVERY, Received, SocketOption};
 use opte::outer::GENEVE_PORT;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use xde::host::UnderlayShape;
@@ -35,10 +35,8 @@ const NO_BUFFER: i32 = 0;
 #[derive(Debug)]
 pub struct UdpUnderlay {
     receiver: OwnedFd,
-    senders: [OwnedFd; LANES],
+    lanes: Vec<Lane>,
     links: Vec<u32>,
-    /// Send runs in one piece; off when the kernel or a link turned out not to.
-    runs: bool,
 }
 
 impl UdpUnderlay {
@@ -54,26 +52,8 @@ impl UdpUnderlay {
         )?;
         // Without it, each datagram comes alone: slower, not wrong.
         let _ = udp::set_option(&receiver, SocketOption::RECEIVE_RUNS, 1);
-        let sender = || -> io::Result<OwnedFd> {
-            let fd = socket(0)?;
-            let buffer = [SocketOption::SEND_BUFFER_FORCE, SocketOption::SEND_BUFFER];
-            set_buffer(&fd, buffer, SOCKET_BUFFER)?;
-            udp::set_option(&fd, SocketOption::RECEIVE_BUFFER, NO_BUFFER)?;
-            udp::set_option(&fd, SocketOption::DONT_FRAGMENT, 1)?;
-            udp::set_option(&fd, SocketOption::MTU_DISCOVER, PATH_MTU_DISCOVERY)?;
-            Ok(fd)
-        };
-        let senders = [
-            sender()?,
-            sender()?,
-            sender()?,
-            sender()?,
-            sender()?,
-            sender()?,
-            sender()?,
-            sender()?,
-        ];
-        Ok(Self { receiver, senders, links, runs: true })
+        let lanes = (0..LANES).map(|_| sender().map(Lane::new)).collect::<io::Result<_>>()?;
+        Ok(Self { receiver, lanes, links })
     }
 }
 
@@ -107,8 +87,12 @@ impl Underlay for UdpUnderlay {
     }
 
     fn send(&mut self, outbox: &mut Outbox, counters: &Counters) {
-        for lane in 0..LANES {
-            self.send_lane(lane, outbox, counters);
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let ours = |d: &&Datagram| usize::from(d.source_port) % LANES == number;
+            let datagrams: Vec<&Datagram> = outbox.datagrams().iter().filter(ours).collect();
+            if !datagrams.is_empty() {
+                lane.send(&datagrams, outbox, counters);
+            }
         }
         outbox.clear();
     }
@@ -136,62 +120,6 @@ impl UdpUnderlay {
         burst.begin(piece.src, piece.dst);
         let merged = coalesce::split(packet, run_of, pool, &mut burst.frames);
         counters.add(Counter::UnderlayRxMerged, merged);
-    }
-
-    /// Sends the datagrams of one sending socket.
-    fn send_lane(&mut self, lane: usize, outbox: &Outbox, counters: &Counters) {
-        let ours = |d: &&Datagram| usize::from(d.source_port) % LANES == lane;
-        let mut datagrams = outbox.datagrams().iter().filter(ours).peekable();
-        if datagrams.peek().is_none() {
-            return;
-        }
-        let (mut slices, mut messages, mut runs) = (Vec::new(), Vec::new(), Vec::new());
-        while let Some(first) = datagrams.next() {
-            let mut run = Run::of(first);
-            let start = slices.len();
-            slices.extend(outbox.slices(first));
-            while let Some(next) = datagrams.next_if(|next| self.runs && run.take(first, next)) {
-                slices.extend(outbox.slices(next));
-            }
-            messages.push(message(first, &run, start..slices.len()));
-            runs.push(run);
-        }
-        self.send_messages(lane, &messages, &runs, &slices, counters);
-    }
-
-    fn send_messages(
-        &mut self,
-        lane: usize,
-        messages: &[Message],
-        runs: &[Run],
-        slices: &[IoSlice<'_>],
-        counters: &Counters,
-    ) {
-        let Some(socket) = self.senders.get(lane) else { return };
-        let mut done = 0;
-        while let (Some(rest @ [first, ..]), Some(runs)) = (messages.get(done..), runs.get(done..))
-        {
-            match udp::send(socket, rest, slices) {
-                Ok(sent) => {
-                    for run in runs.iter().take(sent) {
-                        counters.count(Counter::UnderlayTxRuns);
-                        counters.add(Counter::UnderlayTxDatagrams, run.count);
-                        counters.add(Counter::UnderlayTxBytes, run.bytes);
-                    }
-                    done += sent.max(1);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // EIO: a link on the way can do no checksums, so no runs either.
-                    if first.run_of.is_some() && error.raw_os_error() == Some(libc::EIO) {
-                        tracing::warn!("the underlay cannot send runs of datagrams in one piece");
-                        self.runs = false;
-                    }
-                    counters.add(reason(&error), runs.first().map_or(1, |run| run.count));
-                    done += 1;
-                }
-            }
-        }
     }
 }
 
@@ -221,34 +149,18 @@ impl Burst<'_, '_> {
     }
 }
 
-fn message(first: &Datagram, run: &Run, slices: std::ops::Range<usize>) -> Message {
-    // A run has at least two, of at most 65 400 bytes together.
-    let run_of = (run.count > 1).then_some(run.size as u16);
-    Message {
-        slices,
-        run_of,
-        src: first.src,
-        dst: first.dst,
-        port: GENEVE_PORT,
-        traffic_class: first.traffic_class,
-    }
-}
-
-/// Why the kernel did not send.
-fn reason(error: &io::Error) -> Counter {
-    match error.raw_os_error() {
-        Some(libc::EMSGSIZE) => Counter::UnderlayTooLarge,
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Counter::UnderlayFull,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN) => {
-            Counter::UnderlayUnreachable
-        }
-        Some(libc::EINVAL | libc::EADDRNOTAVAIL) => Counter::UnderlayBadSource,
-        _ => Counter::UnderlaySendError,
-    }
-}
-
 fn is_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn sender() -> io::Result<OwnedFd> {
+    let fd = socket(0)?;
+    let buffer = [SocketOption::SEND_BUFFER_FORCE, SocketOption::SEND_BUFFER];
+    set_buffer(&fd, buffer, SOCKET_BUFFER)?;
+    udp::set_option(&fd, SocketOption::RECEIVE_BUFFER, NO_BUFFER)?;
+    udp::set_option(&fd, SocketOption::DONT_FRAGMENT, 1)?;
+    udp::set_option(&fd, SocketOption::MTU_DISCOVER, PATH_MTU_DISCOVERY)?;
+    Ok(fd)
 }
 
 fn socket(port: u16) -> io::Result<OwnedFd> {

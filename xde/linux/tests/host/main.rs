@@ -1,0 +1,214 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The host's packet loop between real kernels: two loops with a trivial engine, each with a TAP
+//! device in a guest's namespace, over a real underlay.
+//!
+//! Needs root; without it each test says by name that it is skipped.
+
+mod bare;
+mod netns;
+
+use netns::{DEVICE, Host, as_root, two_hosts};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+use xde_linux::counters::Counter;
+use xde_linux::sys::link;
+use xde_linux::tap::{GuestOffloads, Tap};
+use xde_linux::worker::Command;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Addresses of the second guest.
+const FAMILIES: [&str; 2] = ["10.0.0.2:7000", "[fd99::2]:7000"];
+const TRANSFER: usize = 24 << 20;
+
+/// Bytes that differ from place to place.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+/// Asks until `done` says so.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::yield_now();
+    }
+}
+
+/// Sends a lot from one guest to the other, and holds what arrives against it.
+fn transfer([one, two]: &[Host; 2], addr: &str) {
+    let addr: SocketAddr = addr.parse().unwrap();
+    let sent = pattern(TRANSFER);
+    let listener = two.guest.enter(|| TcpListener::bind(addr).unwrap());
+    thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut seen = Vec::new();
+            stream.read_to_end(&mut seen).unwrap();
+            seen
+        });
+        let mut stream = one.guest.enter(|| TcpStream::connect_timeout(&addr, PATIENCE).unwrap());
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&sent).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert!(receiver.join().unwrap() == sent, "{addr}: other bytes than were sent");
+    });
+}
+
+/// Counters that say a frame was lost.
+const LOSSES: [Counter; 13] = [
+    Counter::BadVnetHeader,
+    Counter::GuestFrameShort,
+    Counter::TapReadError,
+    Counter::TapShortWrite,
+    Counter::TapRefused,
+    Counter::BadRewrite,
+    Counter::Uncuttable,
+    Counter::UnderlayTooLarge,
+    Counter::UnderlayUnreachable,
+    Counter::UnderlayBadSource,
+    Counter::UnderlaySendError,
+    Counter::UnderlayWrongLink,
+    Counter::UnderlayTruncated,
+];
+
+fn assert_no_losses(hosts: &[Host; 2]) {
+    for host in hosts {
+        for counter in LOSSES {
+            assert_eq!(host.count(counter), 0, "{}", counter.name());
+        }
+    }
+}
+
+#[test]
+fn streams_arrive_as_sent_with_offloads() {
+    as_root("streams_arrive_as_sent_with_offloads", || {
+        let hosts = two_hosts(9000, GuestOffloads::All);
+        FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+        assert_no_losses(&hosts);
+        let [one, two] = &hosts;
+        // Super-frames came from the guest, left in runs, and were joined again.
+        let frames = one.count(Counter::GuestRxFrames);
+        let datagrams = one.count(Counter::UnderlayTxDatagrams);
+        assert!(datagrams > 4 * frames, "{frames} frames were cut into {datagrams} datagrams");
+        assert!(datagrams > 4 * one.count(Counter::UnderlayTxRuns));
+        assert!(two.count(Counter::UnderlayRxMerged) > datagrams / 2);
+    });
+}
+
+#[test]
+fn streams_arrive_as_sent_without_offloads() {
+    as_root("streams_arrive_as_sent_without_offloads", || {
+        let hosts = two_hosts(9000, GuestOffloads::None);
+        FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+        assert_no_losses(&hosts);
+        let [one, _] = &hosts;
+        let frames = one.count(Counter::GuestRxFrames);
+        assert_eq!(one.count(Counter::UnderlayTxDatagrams), frames, "nothing was to be cut");
+    });
+}
+
+#[test]
+fn datagrams_of_all_sizes_arrive_as_sent() {
+    as_root("datagrams_of_all_sizes_arrive_as_sent", || {
+        let hosts = two_hosts(9000, GuestOffloads::All);
+        let [one, two] = &hosts;
+        for addr in FAMILIES {
+            let addr: SocketAddr = addr.parse().unwrap();
+            let any = if addr.is_ipv4() { "10.0.0.1:0" } else { "[fd99::1]:0" };
+            let receiver = two.guest.enter(|| UdpSocket::bind(addr).unwrap());
+            let sender = one.guest.enter(|| UdpSocket::bind(any).unwrap());
+            receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut buffer = [0; 9000];
+            for len in [0, 1, 2, 3, 17, 18, 100, 511, 512, 513, 1400, 1452] {
+                let sent = pattern(len);
+                sender.send_to(&sent, addr).unwrap();
+                let len = receiver.recv(&mut buffer).unwrap();
+                assert_eq!(buffer[..len], sent);
+            }
+        }
+        assert_no_losses(&hosts);
+    });
+}
+
+#[test]
+fn a_frame_too_large_for_the_underlay_is_counted() {
+    as_root("a_frame_too_large_for_the_underlay_is_counted", || {
+        let [one, two] = two_hosts(1500, GuestOffloads::All);
+        let addr: SocketAddr = FAMILIES[0].parse().unwrap();
+        let receiver = two.guest.enter(|| UdpSocket::bind(addr).unwrap());
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sender = one.guest.enter(|| UdpSocket::bind("10.0.0.1:0").unwrap());
+        sender.send_to(&[1; 1472], addr).unwrap();
+        sender.send_to(&[2; 1300], addr).unwrap();
+        let mut buffer = [0; 2000];
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 1300, "only the second one fits");
+        until("the first one is counted", || one.count(Counter::UnderlayTooLarge) == 1);
+    });
+}
+
+#[test]
+fn datagrams_over_another_link_are_not_taken() {
+    as_root("datagrams_over_another_link_are_not_taken", || {
+        let [one, _two] = two_hosts(9000, GuestOffloads::All);
+        // The host's own loopback is not a link of the underlay.
+        one.namespace.enter(|| {
+            let socket = UdpSocket::bind("[::1]:0").unwrap();
+            socket.send_to(&[0; 100], "[::1]:6081").unwrap();
+        });
+        // The engine would fail on a datagram that is not from the other host.
+        until("it is counted", || one.count(Counter::UnderlayWrongLink) == 1);
+    });
+}
+
+#[test]
+fn a_device_lives_as_long_as_its_port() {
+    as_root("a_device_lives_as_long_as_its_port", || {
+        let [one, two] = two_hosts(9000, GuestOffloads::All);
+        let index = || two.guest.enter(|| link::index(DEVICE));
+        assert!(index().is_ok());
+        two.remote.order(Command::RemovePort(bare::PORT)).unwrap();
+        assert_eq!(index().unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        // Frames for it end with a name.
+        let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
+        sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
+        until("the frame is counted", || two.count(Counter::NoSuchPort) > 0);
+        // The name is free again, but only once.
+        two.namespace.enter(|| {
+            let tap = Tap::create(DEVICE, 1500, GuestOffloads::All).unwrap();
+            let error = Tap::create(DEVICE, 1500, GuestOffloads::All).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ResourceBusy);
+            drop(tap);
+        });
+    });
+}
+
+#[test]
+fn frames_for_a_guest_that_is_down_are_counted() {
+    as_root("frames_for_a_guest_that_is_down_are_counted", || {
+        let [one, two] = two_hosts(9000, GuestOffloads::All);
+        two.guest.ip("link set g0 down");
+        let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
+        sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
+        until("the frame is counted", || two.count(Counter::TapDown) > 0);
+    });
+}
+
+#[test]
+fn without_an_underlay_frames_are_counted() {
+    as_root("without_an_underlay_frames_are_counted", || {
+        let [one, _two] = two_hosts(9000, GuestOffloads::All);
+        one.remote.order(Command::ClearUnderlay).unwrap();
+        // Its port is free again.
+        one.namespace.enter(|| UdpSocket::bind("[::]:6081").unwrap());
+        let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
+        sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
+        until("the frame is counted", || one.count(Counter::NoUnderlay) > 0);
+    });
+}
