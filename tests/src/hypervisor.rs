@@ -151,9 +151,9 @@ impl Hypervisor {
     }
 
     /// A frame from the underlay, with all outer headers.
-    pub fn from_underlay(&mut self, bytes: &[u8]) -> Vec<Left> {
+    pub fn from_underlay(&mut self, frame: FlatFrame) -> Vec<Left> {
         let mut exit = Exit::default();
-        let mut frames = vec![FlatFrame::new(bytes)];
+        let mut frames = vec![frame];
         self.driver.from_underlay(UnderlayShape::Ethernet, &mut frames, self.now, &mut exit);
         exit.0
     }

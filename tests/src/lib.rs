@@ -8,4 +8,6 @@
 
 pub mod hypervisor;
 pub mod packets;
+pub mod setting;
+pub mod twins;
 pub mod vectors;

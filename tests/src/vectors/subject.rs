@@ -85,7 +85,7 @@ impl Subject for OnePort {
     fn packet(&mut self, direction: Direction, bytes: &[u8]) -> Outcome {
         let left = match direction {
             Direction::Out => self.host.from_guest(PORT, FlatFrame::new(bytes)),
-            Direction::In => self.host.from_underlay(bytes),
+            Direction::In => self.host.from_underlay(FlatFrame::new(bytes)),
         };
         let reasons: Vec<_> = self.host.drops().iter().map(|reason| reason.name()).collect();
         match left.into_iter().next() {

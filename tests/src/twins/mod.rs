@@ -1,0 +1,204 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Twins: two hosts that live the same history, one with stored transforms and one that decides
+//! about every packet anew. Whatever can be seen of them must be the same, but for the counters
+//! of hits and misses and those of rules.
+
+mod changes;
+mod frames;
+mod steps;
+
+pub use changes::{Change, GUESTS, REMOTE, gateway_id};
+pub use steps::{Step, steps};
+
+use crate::hypervisor::{Hypervisor, Left};
+use crate::setting::{add_boundary, add_guest, add_peer};
+use frames::Frame;
+use opte::event::Event;
+use opte::port::Caching;
+use opte_api::OpteError;
+use oxide_vpc_api::dump::{
+    Counter, CounterSet, FlowTableDump, LayerFlow, LayerInfo, PortInfo, TcpFlowInfo,
+};
+use oxide_vpc_api::request::{
+    DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, ListLayers, ListPorts, SetFwRules,
+};
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use xde::driver::DriverOptions;
+use xde::host::PortId;
+
+/// Frames of either way that are remembered.
+const MEMORY: usize = 16;
+const ANYBODY: &str = "dir=in action=allow priority=9";
+
+/// The twins, and what they have in common.
+pub struct Twins {
+    hosts: [Hypervisor; 2],
+    ports: [PortId; 2],
+    next_port: u32,
+    came: VecDeque<Frame>,
+    left: VecDeque<Left>,
+    /// How often a stored transform was run.
+    pub hits: u64,
+}
+
+/// Everything that one can see of a port without disturbing it.
+#[derive(Debug, PartialEq)]
+struct PortView {
+    flows: FlowTableDump,
+    tcp: Vec<TcpFlowInfo>,
+    layers: Vec<LayerInfo>,
+    allowed: Vec<LayerFlow>,
+}
+
+/// Everything that one can see of a host without disturbing it.
+#[derive(Debug, PartialEq)]
+struct View {
+    counters: Vec<CounterSet>,
+    list: Vec<PortInfo>,
+    ports: Vec<PortView>,
+}
+
+impl Twins {
+    /// Twins with two ports each, whose firewalls let everybody in, or nobody.
+    pub fn new(seed: u64, flow_limit: u32, open: bool) -> Self {
+        let hosts = [Caching::Stored, Caching::Never].map(|caching| {
+            let options = DriverOptions { flow_limit, caching, ..DriverOptions::new(seed) };
+            let mut host = Hypervisor::new(options);
+            add_boundary(&mut host);
+            add_peer(&mut host, REMOTE, 1);
+            for guest in GUESTS {
+                add_guest(&mut host, guest, 0);
+                let rules = open.then(|| ANYBODY.parse().expect("a good rule"));
+                let request = SetFwRules { port: guest.port(), rules: rules.into_iter().collect() };
+                host.request(&request).expect("a good rule");
+            }
+            host
+        });
+        Self {
+            hosts,
+            ports: [PortId(0), PortId(1)],
+            next_port: 2,
+            came: VecDeque::new(),
+            left: VecDeque::new(),
+            hits: 0,
+        }
+    }
+
+    /// Lets both live through `step`. The error says how they differ.
+    pub fn play(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Wait(ms) => self.hosts.iter_mut().for_each(|host| {
+                host.advance(*ms);
+                host.expire();
+            }),
+            Step::Idle(ms) => self.hosts.iter_mut().for_each(|host| host.advance(*ms)),
+            Step::Change(change) => self.change(change)?,
+            step => {
+                if let Some(frame) = self.frame(step) {
+                    self.send(frame)?;
+                }
+            }
+        }
+        self.compare()
+    }
+
+    fn frame(&self, step: &Step) -> Option<Frame> {
+        Some(match step {
+            Step::Out { port, talk, oddity } => Frame::outbound(*port, talk).odd(*oddity),
+            Step::In { port, talk, to, from, oddity } => {
+                Frame::inbound(*port, talk, *to, *from).odd(*oddity)
+            }
+            Step::Answer { at, how, oddity } => {
+                let left = self.left.get(at % self.left.len().max(1))?;
+                Frame::answer(left, self.ports, *how)?.odd(*oddity)
+            }
+            Step::Again { at, oddity } => {
+                self.came.get(at % self.came.len().max(1))?.clone().odd(*oddity)
+            }
+            Step::Link { port, call } => Frame::link(*port, *call),
+            Step::Noise { port, bytes } => Frame::noise(*port, bytes),
+            Step::Wait(_) | Step::Idle(_) | Step::Change(_) => return None,
+        })
+    }
+
+    fn send(&mut self, frame: Frame) -> Result<(), String> {
+        let port = self.ports[frame.guest];
+        let built = frame.build();
+        let [stored, never] = self.hosts.each_mut().map(|host| match frame.tunnel {
+            None => host.from_guest(port, built.clone()),
+            Some(_) => host.from_underlay(built.clone()),
+        });
+        same("what left", &stored, &never)?;
+        remember(&mut self.came, [frame]);
+        remember(&mut self.left, stored);
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), String> {
+        let answers: [Result<(), OpteError>; 2] =
+            self.hosts.each_mut().map(|host| change.make(host));
+        same("the answer", &answers[0], &answers[1])?;
+        if let Change::Again(at) = change {
+            self.ports[*at] = PortId(self.next_port);
+            self.next_port += 1;
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self) -> Result<(), String> {
+        let events: [Vec<Event>; 2] = self.hosts.each_ref().map(Hypervisor::events);
+        let [stored, never] = events
+            .map(|events| events.into_iter().map(|event| format!("{event:?}")).collect::<Vec<_>>());
+        same("events", &stored, &never)?;
+        let [stored, never] = self.hosts.each_mut().map(view);
+        self.hits = stored.1;
+        same("hits without a store", &never.1, &0)?;
+        same("counters", &stored.0.counters, &never.0.counters)?;
+        same("ports", &stored.0, &never.0)
+    }
+}
+
+fn remember<T>(memory: &mut VecDeque<T>, new: impl IntoIterator<Item = T>) {
+    for item in new {
+        if memory.len() == MEMORY {
+            memory.pop_front();
+        }
+        memory.push_back(item);
+    }
+}
+
+fn same<T: Debug + PartialEq>(what: &str, stored: &T, never: &T) -> Result<(), String> {
+    if stored == never {
+        return Ok(());
+    }
+    Err(format!("{what} differ\nwith stored transforms:\n{stored:#?}\nwithout:\n{never:#?}"))
+}
+
+/// What one sees of a host; and apart from it, how many stored transforms it ran.
+fn view(host: &mut Hypervisor) -> (View, u64) {
+    let list = host.request(&ListPorts {}).expect("a list");
+    let mut counters = host.request(&DumpCounters { port: None }).expect("counters");
+    let is_hit = |counter: &Counter| counter.name.ends_with("_hits");
+    let is_cache = |counter: &Counter| is_hit(counter) || counter.name.ends_with("_misses");
+    let all = counters.iter().flat_map(|set| &set.counters);
+    let hits = all.filter(|counter| is_hit(counter)).map(|counter| counter.value).sum();
+    for set in &mut counters {
+        set.counters.retain(|counter| !is_cache(counter));
+    }
+    let ports = GUESTS.iter().map(|guest| port_view(host, guest.port())).collect();
+    (View { counters, list, ports }, hits)
+}
+
+fn port_view(host: &mut Hypervisor, port: oxide_vpc_api::PortName) -> PortView {
+    let layer = DumpLayer { port: port.clone(), layer: "firewall".into() };
+    PortView {
+        flows: host.request(&DumpUft { port: port.clone() }).expect("flows"),
+        tcp: host.request(&DumpTcpFlows { port: port.clone() }).expect("flows"),
+        layers: host.request(&ListLayers { port }).expect("layers"),
+        allowed: host.request(&layer).expect("a layer").flows,
+    }
+}

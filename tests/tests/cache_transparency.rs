@@ -1,0 +1,40 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Stored transforms change nothing but speed: a host that runs them and one that decides about
+//! every packet anew give the same verdicts, bytes, counters, events and dumps, for any history
+//! of packets, clock steps and changes.
+//!
+//! `PROPTEST_CASES=10000 cargo test -p opte-tests --test cache_transparency` runs more histories,
+//! `PROPTEST_RNG_SEED=1` other ones.
+
+use opte_tests::setting::cases;
+use opte_tests::twins::{Twins, steps};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::cell::Cell;
+
+const STEPS: usize = 120;
+
+#[test]
+fn stored_transforms_change_nothing_but_speed() {
+    let limits = prop_oneof![2 => Just(4096u32), 1 => 2u32..12];
+    let histories = (any::<u64>(), limits, any::<bool>(), vec(steps(), 1..STEPS));
+    let (played, hits) = (Cell::new(0), Cell::new(0));
+    let mut runner = proptest::test_runner::TestRunner::new(cases(300));
+    let result = runner.run(&histories, |(seed, limit, open, steps)| {
+        let mut twins = Twins::new(seed, limit, open);
+        for (at, step) in steps.iter().enumerate() {
+            twins.play(step).map_err(|why| TestCaseError::fail(format!("step {at}: {why}")))?;
+        }
+        played.set(played.get() + steps.len());
+        hits.set(hits.get() + twins.hits);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    // Otherwise nothing was compared.
+    assert!(hits.get() * 20 > played.get() as u64, "{} hits", hits.get());
+}
