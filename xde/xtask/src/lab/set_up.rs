@@ -112,6 +112,13 @@ impl Lab {
         })
     }
 
+    /// Puts a page on a web server, so that a visit can be told from others by its URL, which is
+    /// answered; the page says the server's name.
+    pub fn add_page(&self, server: &str, name: &str) -> Result<String> {
+        fs::write(self.web_root(server).join(name), format!("{server}\n"))?;
+        Ok(format!("/{name}"))
+    }
+
     /// The folder whose files a web server serves.
     pub fn web_root(&self, name: &str) -> PathBuf {
         self.scratch(&format!("www-{name}"))

@@ -57,7 +57,7 @@ pub const CHECKS: &[Check] = &[
 /// Fetches the page of a web server from `g1`; answers how the server saw that.
 fn visit(lab: &Lab, server: &str, family: usize, token: &str) -> Result<Visit> {
     let address = web(server).addresses[family];
-    let url = format!("/?{token}-{family}");
+    let url = lab.add_page(server, &format!("{token}-{family}"))?;
     let page = curl(lab, "g1", &format!("http://{}{url}", in_url(address)))?;
     ensure!(page == server, "{address} serves {page:?}");
     lab.web(server)?.visit(&url)
@@ -110,16 +110,17 @@ fn empty_gateway(lab: &mut Lab) -> Result<String> {
 fn floating(lab: &mut Lab) -> Result<String> {
     let to = guest("g3");
     let own = to.external.floating.context("g3 has no floating address")?;
-    let url = |family: usize| format!("http://{}/?floating-{family}", in_url(own[family]));
+    let page = lab.add_page(to.name, "floating")?;
+    let url = |family: usize| format!("http://{}{page}", in_url(own[family]));
     lab.counting(to, "in_drop_firewall_default", || curl_fails(lab, "web1", &url(0)))?;
     let id = lab.allow(to, 500, "hosts=any protocol=tcp port=80")?;
-    let pages = [0, 1].map(|family| curl(lab, "web1", &url(family)));
+    let visits = [0, 1].map(|family| {
+        let answer = curl(lab, "web1", &url(family))?;
+        ensure!(answer == to.name, "{} serves {answer:?}", own[family]);
+        expect_client(&lab.web(to.name)?.visit(&page)?, web("web1").addresses[family])
+    });
     lab.disallow(to, &id)?;
-    for (family, page) in pages.into_iter().enumerate() {
-        ensure!(page? == to.name, "another server answered");
-        let seen = lab.web(to.name)?.visit(&format!("/?floating-{family}"))?;
-        expect_client(&seen, web("web1").addresses[family])?;
-    }
+    visits.into_iter().collect::<Result<()>>()?;
     Ok(format!("{}, {} reach {}; the guest sees the client's own address", own[0], own[1], to.name))
 }
 
