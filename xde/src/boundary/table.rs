@@ -163,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn the_table_is_bounded() {
+        let mut table = NatTable::default();
+        let single = |number: usize| {
+            let [_, _, third, last] = (number as u32 >> 16).to_be_bytes();
+            let ip = core::net::Ipv4Addr::new(192, 0, third, last).into();
+            let port = number as u16;
+            BoundaryNat { ip, ..entry("192.0.2.1", port, port) }
+        };
+        (0..MAX_ENTRIES).for_each(|number| table.insert(single(number)).unwrap());
+        let one_more = single(MAX_ENTRIES);
+        assert!(matches!(table.insert(one_more), Err(OpteError::Limit { .. })));
+        assert_eq!(table.remove(&single(7)), Removal::Removed);
+        table.insert(one_more).unwrap();
+    }
+
+    #[test]
     fn agrees_with_a_linear_search() {
         let mut table = NatTable::default();
         for first in (0u16..60000).step_by(97) {

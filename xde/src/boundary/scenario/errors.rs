@@ -81,6 +81,8 @@ fn packets_that_are_too_large_are_told_to_their_source() {
         };
         check_error(&inner[14..], floating, kind, &outbound);
     }
+    let nowhere = ip("127.0.0.1", FLOATING[0], 17, 64, &ports(9, 9));
+    expect_drop(&boundary, BoundaryDrop::TooBig, || boundary.too_big(&nowhere, 1400, now()));
     let may_be_cut = fragment(PEER[0], FLOATING[0], 0, false, &ports(9, 9));
     expect_drop(&boundary, BoundaryDrop::TooBig, || boundary.too_big(&may_be_cut, 1400, now()));
 }

@@ -31,9 +31,13 @@ fn arp_is_answered_for_addresses_of_the_table() {
     for mut other in [arp(1, PEER[0], OWN[0]), arp(2, PEER[0], FLOATING[0]), vec![0xff; 20]] {
         assert_eq!(boundary.from_outside(&mut other, now()), Verdict::Ignore);
     }
-    expect_drop(&boundary, BoundaryDrop::BadNeighbour, || {
-        boundary.from_outside(&mut arp(1, FLOATING[0], FLOATING[0]), now())
-    });
+    let mut from_a_group = arp(1, PEER[0], FLOATING[0]);
+    from_a_group[22] |= 1;
+    for mut bad in [arp(1, FLOATING[0], FLOATING[0]), from_a_group] {
+        expect_drop(&boundary, BoundaryDrop::BadNeighbour, || {
+            boundary.from_outside(&mut bad, now())
+        });
+    }
 }
 
 struct Solicitation {
@@ -41,6 +45,7 @@ struct Solicitation {
     dst: &'static str,
     mac: MacAddr,
     hops: u8,
+    code: u8,
     options: &'static [u8],
 }
 
@@ -53,12 +58,13 @@ impl Solicitation {
         dst: GROUP,
         mac: MacAddr([0x33, 0x33, 0xff, 0, 0, 0x10]),
         hops: 255,
+        code: 0,
         options: LINK_ADDRESS,
     };
 
     fn frame(&self, target: &str) -> Vec<u8> {
         let target = target.parse::<core::net::Ipv6Addr>().unwrap().octets();
-        let mut message = [&[135, 0, 0, 0, 0, 0, 0, 0], &target[..], self.options].concat();
+        let mut message = [&[135, self.code, 0, 0, 0, 0, 0, 0], &target[..], self.options].concat();
         let len = (message.len() as u16).to_be_bytes();
         let packet = ip(self.src, self.dst, 58, self.hops, &message);
         let sum = sum(&[&packet[8..40], &len, &[0, 58], &message]).to_be_bytes();
@@ -88,11 +94,13 @@ fn solicitations_are_answered_for_addresses_of_the_table() {
     let alone = Solicitation { dst: FLOATING[1], mac: OUTSIDE_MAC, options: &[], ..good };
     let link_local = Solicitation { src: "fe80::7", ..good };
     let probe = Solicitation { src: "::", options: &[], ..good };
+    let group_mac = Solicitation { options: &[1, 1, 3, 0, 0, 0, 0, 9], ..good };
     let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
     for (asked, dst_mac, dst, flags) in [
         (&good, PEER_MAC, PEER[1], 0x60),
         (&alone, PEER_MAC, PEER[1], 0x60),
         (&link_local, PEER_MAC, "fe80::7", 0x60),
+        (&group_mac, PEER_MAC, PEER[1], 0x60),
         (&probe, all_nodes, "ff02::1", 0x20),
     ] {
         let verdict = boundary.from_outside(&mut asked.frame(FLOATING[1]), now());
@@ -100,7 +108,7 @@ fn solicitations_are_answered_for_addresses_of_the_table() {
         check_advertisement(&reply, dst_mac, dst, flags);
     }
     assert_eq!(boundary.from_outside(&mut good.frame(OWN[1]), now()), Verdict::Ignore);
-    assert_eq!(boundary.counters().events(BoundaryEvent::Advertised), 4);
+    assert_eq!(boundary.counters().events(BoundaryEvent::Advertised), 5);
 }
 
 #[test]
@@ -109,6 +117,8 @@ fn invalid_solicitations_are_dropped() {
     let good = Solicitation::GOOD;
     for bad in [
         Solicitation { hops: 254, ..good },
+        Solicitation { code: 1, ..good },
+        Solicitation { src: "ff02::7", ..good },
         Solicitation { dst: "ff02::1:ff00:11", ..good },
         Solicitation { src: "::", ..good },
         Solicitation { options: &[1, 0, 2, 0, 0, 0, 0, 9], ..good },

@@ -95,6 +95,7 @@ fn errors_follow_the_packet_that_they_quote() {
             (ip(far, shared, 17, 1, &ports(1500, 53)), BoundaryDrop::BadQuote),
             (ip(FLOATING[family], far, 17, 1, &ports(1500, 53)), BoundaryDrop::BadQuote),
             (error(&udp), BoundaryDrop::BadQuote),
+            (ip(shared, far, icmp_protocol, 1, &icmp(exceeded, 0, &udp)), BoundaryDrop::BadQuote),
             (ip(shared, far, 17, 1, &ports(1023, 53)), BoundaryDrop::NoEntry),
             (ip(shared, far, 50, 1, &[0; 8]), BoundaryDrop::NoPorts),
             (udp[..19].to_vec(), BoundaryDrop::BadQuote),
@@ -127,6 +128,17 @@ fn other_traffic_of_the_link_is_left_alone() {
     assert_eq!(boundary.counters().events(BoundaryEvent::Ignored), 7);
 }
 
+/// Five words of options, and a length that ends before them.
+fn short_of_its_header() -> Vec<u8> {
+    let mut bytes = ip(PEER[0], FLOATING[0], 17, 64, &[0; 20]);
+    bytes[0] = 0x4a;
+    bytes[2..4].copy_from_slice(&39u16.to_be_bytes());
+    bytes[10..12].copy_from_slice(&[0, 0]);
+    let sum = sum(&[&bytes]).to_be_bytes();
+    bytes[10..12].copy_from_slice(&sum);
+    bytes
+}
+
 #[test]
 fn ill_formed_packets_have_a_named_end() {
     let boundary = boundary();
@@ -143,6 +155,7 @@ fn ill_formed_packets_have_a_named_end() {
         (good6[..good6.len() - 1].to_vec(), BoundaryDrop::Truncated),
         (change(&good4, 0, 0x44), BoundaryDrop::IpLength),
         (change(&good4, 0, 0x4f), BoundaryDrop::Truncated),
+        (short_of_its_header(), BoundaryDrop::IpLength),
         (change(&good4, 8, 63), BoundaryDrop::IpChecksum),
         (change(&good6, 5, 200), BoundaryDrop::Truncated),
         (ip("127.0.0.1", FLOATING[0], 17, 64, &[]), BoundaryDrop::BadSource),
