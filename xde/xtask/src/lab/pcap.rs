@@ -23,13 +23,13 @@ pub struct Capture {
 pub type Row = Vec<String>;
 
 impl Capture {
-    /// Captures on `link` into `dir/name.pcap`; `exec` calls tcpdump where the link is.
-    pub fn start(name: &str, link: &str, exec: Cmd, dir: &Path) -> Result<Self> {
-        let file = dir.join(format!("{name}.pcap"));
+    /// Captures on `link` into `name.pcap` of a folder; `exec` calls tcpdump where the link is.
+    pub fn start(name: &str, link: &str, exec: Cmd, pcaps: &Path, logs: &Path) -> Result<Self> {
+        let file = pcaps.join(format!("{name}.pcap"));
         let cmd = exec
             .args(["-i", link, "-s", SNAP_LEN, "-U", "--immediate-mode", "-n", "-Z", "root", "-w"])
             .arg(&file);
-        let mut daemon = Daemon::start(&format!("tcpdump-{name}"), cmd, dir)?;
+        let mut daemon = Daemon::start(&format!("tcpdump-{name}"), cmd, logs)?;
         daemon.wait_ready("listens", |daemon| Ok(daemon.log().contains("listening on")))?;
         Ok(Self { file, daemon })
     }

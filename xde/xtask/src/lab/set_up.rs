@@ -128,7 +128,7 @@ impl Lab {
         let taps = taps();
         for tap in &taps {
             let exec = self.net.exec(tap.netns, "tcpdump");
-            let capture = Capture::start(&tap.name, tap.link, exec, &self.pcaps)
+            let capture = Capture::start(&tap.name, tap.link, exec, &self.pcaps, &self.logs)
                 .with_context(|| format!("capture of {}", tap.name))?;
             self.captures.insert(tap.name.clone(), capture);
         }

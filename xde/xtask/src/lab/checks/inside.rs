@@ -113,7 +113,7 @@ fn transfer(lab: &mut Lab) -> Result<String> {
     let (sent, received) = (sent.trim(), received?);
     ensure!(received.trim() == sent, "sent {sent}, received {received}");
     let rate = TRANSFER_MB as f64 * 8.0 / 1000.0 / seconds;
-    Ok(format!("SHA-256 {}..., {rate:.1} Gbit/s", &sent[..12]))
+    Ok(format!("SHA-256 {}..., {rate:.1} Gbit/s while being captured", &sent[..12]))
 }
 
 #[cfg(test)]
