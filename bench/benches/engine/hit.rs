@@ -75,10 +75,11 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Frames without bytes.
-    pub fn new() -> Self {
+    /// Frames without bytes. Those with another seed choose other connections, which matters where
+    /// several take turns on one table: what one has touched is in the caches of the next.
+    pub fn new(seed: u64) -> Self {
         let frames = (0..BATCH).map(|_| Buffer::default()).collect();
-        Self { frames, bytes: Vec::new(), dice: Dice::new(7) }
+        Self { frames, bytes: Vec::new(), dice: Dice::new(seed) }
     }
 
     /// Makes them packets of a connection that is under way, each of another.
@@ -99,7 +100,7 @@ impl<'a> Hit<'a> {
     /// The engine's figure and the limit loop's, on the same packets in turns.
     fn beside<L: Layout>(&mut self, plan: Plan) -> (Figure, Figure) {
         let mut limit = self.limit::<L>();
-        let (mut ours, mut theirs) = (Frames::new(), Frames::new());
+        let (mut ours, mut theirs) = (Frames::new(1), Frames::new(2));
         let transport = self.shape.transport;
         let mut engine = || {
             ours.fill(self.flows, self.direction);
@@ -143,7 +144,7 @@ impl<'a> Hit<'a> {
     }
 
     fn allocations(&self) -> f64 {
-        let mut frames = Frames::new();
+        let mut frames = Frames::new(3);
         frames.fill(self.flows, self.direction);
         let info = allocation_counter::measure(|| self.run(&mut frames.frames));
         info.count_total as f64 / BATCH as f64

@@ -8,6 +8,7 @@
 mod first;
 mod hit;
 mod parse;
+mod stages;
 mod whole;
 
 use bench::measure::Plan;
@@ -19,6 +20,7 @@ const SECTIONS: &[Section] = &[
     ("parse", parse::run),
     ("hit", hit::run),
     ("flows", hit::run_flows),
+    ("stages", stages::run),
     ("driver", whole::run),
     ("first", first::run),
     ("rules", first::run_rules),

@@ -34,7 +34,7 @@ pub fn run(plan: Plan) {
 }
 
 fn measure(plan: Plan, world: &World, flows: &Flows, direction: Direction, batch: usize) {
-    let mut source = Frames::new();
+    let mut source = Frames::new(1);
     let mut queue = Vec::with_capacity(batch);
     let mut outbox = Outbox { frames: Vec::with_capacity(BATCH) };
     let mut round = || {
