@@ -12,7 +12,7 @@ use crate::flow_key::FlowKey;
 use crate::headers::MacPair;
 use crate::outer::Outer;
 use core::net::IpAddr;
-use opte_api::MacAddr;
+use opte_api::{MacAddr, Protocol};
 
 /// What becomes of the outer headers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -83,6 +83,9 @@ impl HeaderEdit {
         if key.is_icmp() {
             let id = self.echo_id.filter(|_| key.is_echo());
             return id.map_or(key, |id| key.with_dst_port(id));
+        }
+        if !matches!(key.protocol(), Protocol::TCP | Protocol::UDP) {
+            return key;
         }
         key = self.src_port.map_or(key, |port| key.with_src_port(port));
         self.dst_port.map_or(key, |port| key.with_dst_port(port))
