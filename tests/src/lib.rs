@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fuzz;
 pub mod hypervisor;
 pub mod packets;
 pub mod setting;

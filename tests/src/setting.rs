@@ -185,7 +185,12 @@ pub fn boundary() -> BoundaryEndpoint {
 /// `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say otherwise.
 pub fn cases(usual: u32) -> Config {
     let set = |name: &str| std::env::var_os(name).is_some();
-    let mut config = Config { failure_persistence: None, ..Config::default() };
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 100_000,
+        max_shrink_time: 120_000,
+        ..Config::default()
+    };
     if !set("PROPTEST_CASES") {
         config.cases = usual;
     }

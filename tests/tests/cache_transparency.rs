@@ -20,11 +20,17 @@ const STEPS: usize = 120;
 #[test]
 fn stored_transforms_change_nothing_but_speed() {
     let limits = prop_oneof![2 => Just(4096u32), 1 => 2u32..12];
-    let histories = (any::<u64>(), limits, any::<bool>(), vec(steps(), 1..STEPS));
+    let rules = prop_oneof![
+        Just(vec![]),
+        Just(vec!["dir=in action=allow priority=9"]),
+        Just(vec!["dir=in action=allow priority=9 hosts=vni=100"]),
+    ];
+    let histories = (any::<u64>(), limits, rules, vec(steps(), 1..STEPS));
     let (played, hits) = (Cell::new(0), Cell::new(0));
     let mut runner = proptest::test_runner::TestRunner::new(cases(300));
-    let result = runner.run(&histories, |(seed, limit, open, steps)| {
-        let mut twins = Twins::new(seed, limit, open);
+    let result = runner.run(&histories, |(seed, limit, rules, steps)| {
+        let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let mut twins = Twins::new(seed, limit, &rules);
         for (at, step) in steps.iter().enumerate() {
             twins.play(step).map_err(|why| TestCaseError::fail(format!("step {at}: {why}")))?;
         }

@@ -38,23 +38,32 @@ pub fn verify(frame: &[u8]) -> Result<(), String> {
     if zero && matches!(net, NetHeaders::Ipv4(..)) {
         return Ok(());
     }
-    compare("transport", checksum(found), checksum(&right))?;
-    verify_quote(found, payload)
+    compare("transport", checksum(found), checksum(&right))
 }
 
-/// The IPv4 header that an ICMP error quotes is that of a packet which was right when it left.
-fn verify_quote(header: &TransportHeader, payload: &[u8]) -> Result<(), String> {
-    let TransportHeader::Icmpv4(icmp) = header else { return Ok(()) };
-    let is_error = matches!(icmp.to_bytes()[0], 3 | 4 | 5 | 11 | 12);
-    if !is_error {
-        return Ok(());
-    }
-    match etherparse::Ipv4Header::from_slice(payload) {
-        Ok((quoted, _)) => {
-            compare("quoted IPv4 header", quoted.header_checksum, quoted.calc_header_checksum())
+/// The same of an IPv4 header that an ICMP error in `frame` quotes.
+pub fn verify_quote(frame: &[u8]) -> Result<(), String> {
+    let headers = PacketHeaders::from_ethernet_slice(frame).map_err(|e| format!("{e}"))?;
+    match &headers.transport {
+        Some(found @ TransportHeader::Udp(_)) => {
+            tunnelled(frame, found).map_or(Ok(()), |inner| verify_quote(&inner))
         }
-        Err(_) => Ok(()),
+        Some(TransportHeader::Icmpv4(icmp)) if is_error(icmp.to_bytes()[0]) => {
+            match etherparse::Ipv4Header::from_slice(headers.payload.slice()) {
+                Ok((quoted, _)) => {
+                    let right = quoted.calc_header_checksum();
+                    compare("quoted IPv4 header", quoted.header_checksum, right)
+                }
+                Err(_) => Ok(()),
+            }
+        }
+        _ => Ok(()),
     }
+}
+
+/// RFC 792: these quote the packet that they are about.
+fn is_error(kind: u8) -> bool {
+    matches!(kind, 3 | 4 | 5 | 11 | 12)
 }
 
 fn tunnelled(frame: &[u8], header: &TransportHeader) -> Option<Vec<u8>> {
@@ -101,8 +110,12 @@ mod tests {
         }
         let error = Packet::unreachable(macs, ips, &packet.bytes());
         assert_eq!(verify(&error.bytes()), Ok(()));
+        assert_eq!(verify_quote(&error.bytes()), Ok(()));
         let mut quote = packet.bytes();
         quote[14 + 10] ^= 1;
-        assert!(verify(&Packet::unreachable(macs, ips, &quote).bytes()).is_err());
+        let error = Packet::unreachable(macs, ips, &quote).bytes();
+        assert_eq!(verify(&error), Ok(()));
+        assert!(verify_quote(&error).is_err());
+        assert!(verify_quote(&tunnel.around(&error)).is_err());
     }
 }

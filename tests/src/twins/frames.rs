@@ -7,7 +7,9 @@
 use super::changes::{GUESTS, REMOTE};
 use super::steps::{About, Answer, Call, From, Oddity, Peer, Talk, To};
 use crate::hypervisor::Left;
-use crate::packets::{Body, Packet, Tunnel, arp_request, dhcp_discover, router_solicitation};
+use crate::packets::{
+    Body, Packet, Tunnel, arp_request, checksums, dhcp_discover, router_solicitation,
+};
 use crate::setting::{BOUNDARY, Guest, HOSTS, VPC, gateway, outside, vni};
 use opte::frame::{ChecksumState, FlatFrame, Offload};
 use opte::tcp::TcpFlags;
@@ -155,6 +157,12 @@ impl Frame {
             Oddity::Bit(at) => self.flip(at),
         }
         self
+    }
+
+    /// All of its checksums are right, and none is left to a device.
+    pub fn is_right(&self) -> bool {
+        let inner = &self.inner;
+        !self.partial && checksums::verify(inner).is_ok() && checksums::verify_quote(inner).is_ok()
     }
 
     fn flip(&mut self, bit: usize) {

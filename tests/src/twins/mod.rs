@@ -14,11 +14,13 @@ pub use changes::{Change, GUESTS, REMOTE, gateway_id};
 pub use steps::{Step, steps};
 
 use crate::hypervisor::{Hypervisor, Left};
+use crate::packets::checksums;
 use crate::setting::{add_boundary, add_guest, add_peer};
 use frames::Frame;
 use opte::event::Event;
 use opte::port::Caching;
 use opte_api::OpteError;
+use oxide_vpc_api::FirewallRule;
 use oxide_vpc_api::dump::{
     Counter, CounterSet, FlowTableDump, LayerFlow, LayerInfo, PortInfo, TcpFlowInfo,
 };
@@ -32,7 +34,6 @@ use xde::host::PortId;
 
 /// Frames of either way that are remembered.
 const MEMORY: usize = 16;
-const ANYBODY: &str = "dir=in action=allow priority=9";
 
 /// The twins, and what they have in common.
 pub struct Twins {
@@ -63,8 +64,8 @@ struct View {
 }
 
 impl Twins {
-    /// Twins with two ports each, whose firewalls let everybody in, or nobody.
-    pub fn new(seed: u64, flow_limit: u32, open: bool) -> Self {
+    /// Twins with two ports each, whose firewalls have these rules.
+    pub fn new(seed: u64, flow_limit: u32, rules: &[FirewallRule]) -> Self {
         let hosts = [Caching::Stored, Caching::Never].map(|caching| {
             let options = DriverOptions { flow_limit, caching, ..DriverOptions::new(seed) };
             let mut host = Hypervisor::new(options);
@@ -72,9 +73,8 @@ impl Twins {
             add_peer(&mut host, REMOTE, 1);
             for guest in GUESTS {
                 add_guest(&mut host, guest, 0);
-                let rules = open.then(|| ANYBODY.parse().expect("a good rule"));
-                let request = SetFwRules { port: guest.port(), rules: rules.into_iter().collect() };
-                host.request(&request).expect("a good rule");
+                let request = SetFwRules { port: guest.port(), rules: rules.to_vec() };
+                host.request(&request).expect("good rules");
             }
             host
         });
@@ -133,6 +133,12 @@ impl Twins {
             Some(_) => host.from_underlay(built.clone()),
         });
         same("what left", &stored, &never)?;
+        if frame.is_right() {
+            stored
+                .iter()
+                .try_for_each(is_right)
+                .map_err(|error| format!("{error} in {frame:?}"))?;
+        }
         remember(&mut self.came, [frame]);
         remember(&mut self.left, stored);
         Ok(())
@@ -160,6 +166,11 @@ impl Twins {
         same("counters", &stored.0.counters, &never.0.counters)?;
         same("ports", &stored.0, &never.0)
     }
+}
+
+fn is_right(left: &Left) -> Result<(), String> {
+    let (Left::Underlay(bytes) | Left::Guest(_, bytes) | Left::Reply(_, bytes)) = left;
+    checksums::verify(bytes).and_then(|()| checksums::verify_quote(bytes))
 }
 
 fn remember<T>(memory: &mut VecDeque<T>, new: impl IntoIterator<Item = T>) {

@@ -210,7 +210,7 @@ fn oddity() -> impl Strategy<Value = Oddity> {
         1 => Just(Oddity::DestinationMac),
         1 => Just(Oddity::SourceIp),
         2 => flags().prop_map(Oddity::Flags),
-        1 => Just(Oddity::Mark),
+        2 => Just(Oddity::Mark),
         1 => (0usize..120).prop_map(Oddity::Cut),
         1 => (0usize..1000).prop_map(Oddity::Bit),
     ]

@@ -1,0 +1,33 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Fuzz targets as plain functions of bytes, and a driver that makes such bytes.
+//!
+//! A target panics if the engine does, or if it breaks one of these promises: whatever comes out
+//! of a host can be parsed again, every request has an answer that decodes, and a request that is
+//! refused changes nothing that can be seen.
+
+mod control;
+mod frames;
+mod mutate;
+
+pub use control::control;
+pub use frames::frames;
+pub use mutate::{Corpus, Rng};
+
+/// A target by its name.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    match name {
+        "frames" => Some(frames),
+        "control" => Some(control),
+        _ => None,
+    }
+}
+
+/// Takes bytes off the front of `data`, as many as there are up to `count`.
+fn take<'a>(data: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (front, rest) = data.split_at(count.min(data.len()));
+    *data = rest;
+    front
+}
