@@ -12,7 +12,7 @@ use opte_api::frame::Header;
 use xde::driver::Driver;
 use xde::host::{Egress, Platform, PortId, UnderlayShape};
 
-/// Decides about frames and answers requests. All calls are those of [`Driver`].
+/// Decides about frames and answers requests. Its calls are those of [`Driver`].
 pub trait Engine: Send + Sync + 'static {
     /// Serves one request; answers a whole frame.
     fn control(
@@ -24,7 +24,7 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Vec<u8>;
 
     /// Takes frames that the guest of `port` has sent; leaves `frames` empty.
-    fn from_guest(
+    fn guest_frames(
         &self,
         port: PortId,
         frames: &mut Vec<Packet>,
@@ -33,7 +33,7 @@ pub trait Engine: Send + Sync + 'static {
     );
 
     /// Takes frames that came over the underlay; leaves `frames` empty.
-    fn from_underlay(
+    fn underlay_frames(
         &self,
         shape: UnderlayShape,
         frames: &mut Vec<Packet>,
@@ -56,7 +56,7 @@ impl Engine for Driver<LinuxHost> {
         self.control(platform, now, header, body)
     }
 
-    fn from_guest(
+    fn guest_frames(
         &self,
         port: PortId,
         frames: &mut Vec<Packet>,
@@ -66,7 +66,7 @@ impl Engine for Driver<LinuxHost> {
         self.from_guest(port, frames, now, out);
     }
 
-    fn from_underlay(
+    fn underlay_frames(
         &self,
         shape: UnderlayShape,
         frames: &mut Vec<Packet>,

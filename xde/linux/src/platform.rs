@@ -23,14 +23,13 @@ use xde::host::{Platform, PortId};
 pub struct LinuxPlatform {
     remote: Remote,
     offloads: GuestOffloads,
-    has_underlay: bool,
     counters: Arc<Counters>,
 }
 
 impl LinuxPlatform {
     /// The platform of the worker behind `remote`.
     pub fn new(remote: Remote, offloads: GuestOffloads, counters: Arc<Counters>) -> Self {
-        Self { remote, offloads, has_underlay: false, counters }
+        Self { remote, offloads, counters }
     }
 }
 
@@ -63,28 +62,19 @@ impl Platform for LinuxPlatform {
 
     fn set_underlay(&mut self, links: &[String]) -> Result<(), OpteError> {
         let indices = links.iter().map(|name| index(name)).collect::<Result<Vec<_>, _>>()?;
-        let command = if self.has_underlay {
-            Command::SetLinks(indices)
-        } else {
-            let underlay =
-                UdpUnderlay::open(indices).map_err(|error| match error.raw_os_error() {
-                    Some(libc::EADDRINUSE) => OpteError::BadState(
-                        "another process of this network namespace uses UDP port 6081".into(),
-                    ),
-                    _ => refused("opening the underlay's sockets", &error),
-                })?;
-            Command::SetUnderlay(Box::new(underlay))
-        };
-        self.remote.order(command).map_err(|error| refused("using the underlay", &error))?;
-        self.has_underlay = true;
-        Ok(())
+        let underlay = UdpUnderlay::open(indices).map_err(|error| match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => OpteError::BadState(
+                "another process of this network namespace uses UDP port 6081".into(),
+            ),
+            _ => refused("opening the underlay's sockets", &error),
+        })?;
+        let set = self.remote.order(Command::SetUnderlay(Box::new(underlay)));
+        set.map_err(|error| refused("using the underlay", &error))
     }
 
     fn clear_underlay(&mut self) -> Result<(), OpteError> {
         let cleared = self.remote.order(Command::ClearUnderlay);
-        cleared.map_err(|error| refused("closing the underlay", &error))?;
-        self.has_underlay = false;
-        Ok(())
+        cleared.map_err(|error| refused("closing the underlay", &error))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

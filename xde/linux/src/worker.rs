@@ -71,8 +71,6 @@ pub enum Command {
     RemovePort(PortId),
     /// Send and receive over this underlay.
     SetUnderlay(Box<dyn Underlay>),
-    /// Receive over these links of the underlay only.
-    SetLinks(Vec<u32>),
     /// Have no underlay; it is closed before the order is done.
     ClearUnderlay,
 }
@@ -173,7 +171,7 @@ impl<E: Engine> Worker<E> {
     fn port_ready(&mut self, port: PortId, now: Moment) {
         let Some(tap) = self.way_out.ports.get(&port) else { return };
         tap.read(self.pace.burst, &self.pool, &mut self.frames, &self.way_out.counters);
-        self.engine.from_guest(port, &mut self.frames, now, &mut self.way_out);
+        self.engine.guest_frames(port, &mut self.frames, now, &mut self.way_out);
         self.frames.clear();
         self.flush();
     }
@@ -183,7 +181,7 @@ impl<E: Engine> Worker<E> {
         let (engine, way_out) = (&self.engine, &mut self.way_out);
         let counters = way_out.counters.clone();
         underlay.receive(&self.pool, &counters, &mut |shape, frames| {
-            engine.from_underlay(shape, frames, now, way_out);
+            engine.underlay_frames(shape, frames, now, way_out);
         });
         self.flush();
     }
@@ -215,10 +213,6 @@ impl<E: Engine> Worker<E> {
             Command::SetUnderlay(underlay) => {
                 self.poller.add(&underlay.readable(), TOKEN_UNDERLAY)?;
                 self.underlay = Some(underlay);
-            }
-            Command::SetLinks(links) => {
-                let underlay = self.underlay.as_mut().ok_or(io::ErrorKind::NotFound)?;
-                underlay.set_links(links);
             }
             Command::ClearUnderlay => self.underlay = None,
         }

@@ -41,7 +41,7 @@ impl Engine for Bare {
         encode_answer::<()>(&Err(OpteError::UnknownCommand(header.code)))
     }
 
-    fn from_guest(
+    fn guest_frames(
         &self,
         _: PortId,
         frames: &mut Vec<Packet>,
@@ -52,7 +52,7 @@ impl Engine for Bare {
         frames.drain(..).for_each(|frame| out.to_underlay(frame, &rewrite));
     }
 
-    fn from_underlay(
+    fn underlay_frames(
         &self,
         shape: UnderlayShape,
         frames: &mut Vec<Packet>,
