@@ -44,7 +44,7 @@ pub fn frames(mut data: &[u8]) {
             2 => set_rules(&mut host, what >> 4),
             3 => set_addresses(&mut host, what >> 4),
             4 => drop(host.request(&ClearUft { port: GUEST.port() })),
-            low => frame(&mut host, *low, what >> 4, &mut data),
+            low => frame(&mut host, low, what >> 4, &mut data),
         }
     }
     host.expire();
@@ -54,7 +54,7 @@ fn frame(host: &mut Hypervisor, low: u8, high: u8, data: &mut &[u8]) {
     let len = take(data, 2).iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte)) & 0x7ff;
     let bytes = take(data, len);
     let left = if low % 2 == 0 {
-        host.from_underlay(bytes)
+        host.from_underlay(FlatFrame::new(bytes))
     } else {
         let mut frame = FlatFrame::new(bytes);
         if high & 8 != 0 {
