@@ -147,10 +147,9 @@ impl<H: Host> Flow<H> {
     /// The segment changes nothing about the connection's state.
     #[inline]
     pub fn is_plain(&self, segment: Option<&Segment>) -> bool {
-        match (segment, self.tcp_state()) {
-            (Some(segment), Some(state)) => is_plain(segment.flags, state),
-            _ => true,
-        }
+        // Other packets need not reach for the flow at all: on a hit that is one cache line less.
+        let Some(segment) = segment else { return true };
+        self.tcp_state().is_none_or(|state| is_plain(segment.flags, state))
     }
 
     /// Steps the TCP connection; `None` if it is no TCP flow.
