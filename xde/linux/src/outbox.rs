@@ -17,9 +17,6 @@ use std::io::IoSlice;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-/// Datagrams after which an outbox wants to be sent.
-const WANTS_SENDING: usize = 512;
-
 /// A Geneve datagram to send.
 #[derive(Clone, Debug)]
 pub struct Datagram {
@@ -119,11 +116,6 @@ impl Outbox {
         let frame = self.frames.get(datagram.frame).map(Packet::bytes);
         let body = frame.and_then(|bytes| bytes.get(datagram.body.clone()));
         [header, body].into_iter().flatten().filter(|bytes| !bytes.is_empty()).map(IoSlice::new)
-    }
-
-    /// So much waits that it should be sent before more is put in.
-    pub fn wants_sending(&self) -> bool {
-        self.datagrams.len() >= WANTS_SENDING
     }
 
     /// Nothing waits.

@@ -14,7 +14,7 @@ use crate::packet::{MAX_LEN, Packet, Pool};
 use crate::sys::link;
 use crate::sys::tun::{self, Offloads};
 use crate::vnet::{HEADER_LEN, Header};
-use opte::frame::{Frame, Offload};
+use opte::frame::Frame;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,14 +53,15 @@ impl Tap {
         Ok(Self { fd })
     }
 
-    /// Reads at most `burst` frames. Answers whether there may be more. Never waits.
+    /// Reads at most `burst` frames. Never waits. An error means that the device is gone: who
+    /// removes a network namespace removes the devices in it.
     pub fn read(
         &self,
         burst: usize,
         pool: &Pool,
         frames: &mut Vec<Packet>,
         counters: &Counters,
-    ) -> bool {
+    ) -> io::Result<()> {
         let mut total = 0;
         for _ in 0..burst {
             let mut packet = pool.packet(MAX_LEN);
@@ -70,18 +71,18 @@ impl Tap {
                     total += len;
                     accept(packet, frames, counters);
                 }
-                Err(Errno::AGAIN) => return false,
+                Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(_) => {
+                Err(error) => {
                     counters.count(Counter::TapReadError);
-                    return false;
+                    return Err(error.into());
                 }
             }
             if total >= BURST_BYTES {
                 break;
             }
         }
-        true
+        Ok(())
     }
 
     /// Hands a frame to the guest. Never waits: what the device does not take is counted.
@@ -127,13 +128,6 @@ fn accept(mut packet: Packet, frames: &mut Vec<Packet>, counters: &Counters) {
         }
         Err(_) => counters.count(Counter::BadVnetHeader),
     }
-}
-
-/// A whole frame, without facts beside it, as a packet.
-pub fn plain(bytes: &[u8], pool: &Pool) -> Packet {
-    let mut packet = pool.packet_of(bytes);
-    packet.set_offload(Offload::default());
-    packet
 }
 
 #[cfg(test)]

@@ -170,10 +170,16 @@ impl<E: Engine> Worker<E> {
 
     fn port_ready(&mut self, port: PortId, now: Moment) {
         let Some(tap) = self.way_out.ports.get(&port) else { return };
-        tap.read(self.pace.burst, &self.pool, &mut self.frames, &self.way_out.counters);
+        let counters = &self.way_out.counters;
+        let read = tap.read(self.pace.burst, &self.pool, &mut self.frames, counters);
         self.engine.guest_frames(port, &mut self.frames, now, &mut self.way_out);
         self.frames.clear();
         self.flush();
+        if let Err(error) = read {
+            let number = port.0;
+            tracing::error!("device of port number {number} is lost, the port is dead: {error}");
+            self.forget(port);
+        }
     }
 
     fn underlay_ready(&mut self, now: Moment) {
@@ -184,6 +190,14 @@ impl<E: Engine> Worker<E> {
             engine.underlay_frames(shape, frames, now, way_out);
         });
         self.flush();
+    }
+
+    /// Closes a port's device, if it is still there.
+    fn forget(&mut self, port: PortId) {
+        if let Some(tap) = self.way_out.ports.remove(&port) {
+            // Closing it takes it out, too, unless somebody else has it open.
+            let _ = self.poller.remove(&tap);
+        }
     }
 
     fn flush(&mut self) {
@@ -208,13 +222,18 @@ impl<E: Engine> Worker<E> {
                 self.poller.add(&tap, port.0.into())?;
                 self.way_out.ports.insert(port, tap);
             }
-            // A closed source is no longer waited for.
-            Command::RemovePort(port) => drop(self.way_out.ports.remove(&port)),
+            Command::RemovePort(port) => {
+                self.forget(port);
+            }
             Command::SetUnderlay(underlay) => {
                 self.poller.add(&underlay.readable(), TOKEN_UNDERLAY)?;
                 self.underlay = Some(underlay);
             }
-            Command::ClearUnderlay => self.underlay = None,
+            Command::ClearUnderlay => {
+                if let Some(underlay) = self.underlay.take() {
+                    self.poller.remove(&underlay.readable())?;
+                }
+            }
         }
         self.way_out.has_underlay = self.underlay.is_some();
         Ok(())

@@ -174,7 +174,10 @@ fn a_device_lives_as_long_as_its_port() {
         let index = || two.guest.enter(|| link::index(DEVICE));
         assert!(index().is_ok());
         two.remote.order(Command::RemovePort(bare::PORT)).unwrap();
-        assert_eq!(index().unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        // Other tests of this process start programs, which have the device open for a moment.
+        until("the device is gone", || {
+            index().is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
+        });
         // Frames for it end with a name.
         let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
         sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
@@ -186,6 +189,20 @@ fn a_device_lives_as_long_as_its_port() {
             assert_eq!(error.kind(), ErrorKind::ResourceBusy);
             drop(tap);
         });
+    });
+}
+
+#[test]
+fn a_device_that_others_removed_is_noticed_once() {
+    as_root("a_device_that_others_removed_is_noticed_once", || {
+        let [one, two] = two_hosts(9000, GuestOffloads::All);
+        two.guest.ip("link del g0");
+        until("the loss is counted", || two.count(Counter::TapReadError) == 1);
+        let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
+        sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
+        until("the frame is counted", || two.count(Counter::NoSuchPort) > 0);
+        assert_eq!(two.count(Counter::TapReadError), 1);
+        two.remote.order(Command::RemovePort(bare::PORT)).unwrap();
     });
 }
 
@@ -205,8 +222,7 @@ fn without_an_underlay_frames_are_counted() {
     as_root("without_an_underlay_frames_are_counted", || {
         let [one, _two] = two_hosts(9000, GuestOffloads::All);
         one.remote.order(Command::ClearUnderlay).unwrap();
-        // Its port is free again.
-        one.namespace.enter(|| UdpSocket::bind("[::]:6081").unwrap());
+        until("the port is free", || one.namespace.enter(|| UdpSocket::bind("[::]:6081").is_ok()));
         let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
         sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
         until("the frame is counted", || one.count(Counter::NoUnderlay) > 0);
