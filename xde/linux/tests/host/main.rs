@@ -10,7 +10,7 @@
 mod bare;
 mod netns;
 
-use netns::{DEVICE, Host, as_root, two_hosts};
+use netns::{DEVICE, Host, Namespace, as_root, two_hosts};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
@@ -111,6 +111,31 @@ fn streams_arrive_as_sent_without_offloads() {
         let [one, _] = &hosts;
         let frames = one.count(Counter::GuestRxFrames);
         assert_eq!(one.count(Counter::UnderlayTxDatagrams), frames, "nothing was to be cut");
+    });
+}
+
+#[test]
+fn a_guest_behind_a_bridge_is_reached() {
+    as_root("a_guest_behind_a_bridge_is_reached", || {
+        let mut hosts = two_hosts(9000, GuestOffloads::All);
+        let machine = Namespace::new("vm");
+        // As a virtual machine is attached: its own device and the port's in one bridge.
+        let bridge = &hosts[1].guest;
+        bridge.ip("addr flush dev g0");
+        bridge.ip("link set g0 addrgenmode none");
+        bridge.ip("link add br0 type bridge");
+        bridge.ip(&format!("link add vm0 type veth peer name eth0 netns {}", machine.name()));
+        for link in ["g0", "vm0"] {
+            bridge.ip(&format!("link set {link} master br0 up"));
+        }
+        bridge.ip("link set br0 up");
+        machine.ip("link set eth0 up");
+        machine.ip("addr add 10.0.0.2/24 dev eth0");
+        machine.ip("addr add fd99::2/64 dev eth0 nodad");
+        let bridge = std::mem::replace(&mut hosts[1].guest, machine);
+        FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+        assert_no_losses(&hosts);
+        drop(bridge);
     });
 }
 
