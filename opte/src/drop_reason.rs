@@ -93,8 +93,6 @@ drop_reasons! {
     FlowConflict = "flow_conflict",
     /// The flow table is full, and nothing in it may be given up.
     FlowTableFull = "flow_table_full",
-    /// The rewrite does not fit the packet.
-    Rewrite = "rewrite",
 }
 
 impl DropReason {
