@@ -305,7 +305,7 @@ impl<H: Host> Port<H> {
         let insert = || self.flows.insert(flow, Some(stored), &policy.rules.idle, packet.now);
         let inserted = match insert() {
             Err(InsertError::Full) => {
-                let evicted = self.flows.evict(packet.hash, packet.now);
+                let evicted = self.flows.evict(packet.hash, &policy.rules.idle, packet.now);
                 let evicted = evicted.ok_or(DropReason::FlowTableFull)?;
                 self.ended(&evicted, FlowEnd::Evicted);
                 insert()

@@ -29,7 +29,7 @@ pub const PROTECTED_IDLE: u64 = 60_000;
 
 const MAX_SHARDS: u32 = 256;
 const FLOWS_PER_SHARD: u32 = 64;
-const EVICTION_TRIES: usize = 4;
+const EVICTION_TRIES: u64 = 8;
 
 /// Why a flow was not entered.
 pub enum InsertError<H: Host> {
@@ -211,15 +211,21 @@ impl<H: Host> FlowTable<H> {
 
     /// Makes room by giving up a flow that would be among the first to expire: O(1), any
     /// protocol, but no established TCP connection that was used lately. Answers the flow.
-    pub fn evict(&self, hash: u64, now: Moment) -> Option<Arc<Flow<H>>> {
-        for offset in 0..EVICTION_TRIES.min(self.shards.len()) {
-            let shard = self.shards.get(self.place(hash.wrapping_add(offset as u64)))?;
+    pub fn evict(&self, hash: u64, limits: &IdleLimits, now: Moment) -> Option<Arc<Flow<H>>> {
+        for offset in 0..EVICTION_TRIES {
+            let shard = self.shards.get(self.place(hash.wrapping_add(offset)))?;
             let Some(flow) = shard.with(Shard::soonest) else { continue };
             let established = flow.tcp_state() == Some(TcpState::Established);
-            let idle_enough = |last: Moment| !established || now.since(last) >= PROTECTED_IDLE;
+            let mut alive_until = now;
+            let idle_enough = |last: Moment| {
+                alive_until = last.plus_millis(flow.idle_limit(limits));
+                !established || now.since(last) >= PROTECTED_IDLE
+            };
             if self.remove_if(&flow, idle_enough) {
                 return Some(flow);
             }
+            // It was used since it was scheduled: out of the way of those that were not.
+            self.home(&flow, |shard, hash| shard.defer(&flow, hash, alive_until));
         }
         None
     }

@@ -186,6 +186,14 @@ impl<H: Host> Shard<H> {
         }
     }
 
+    /// The same, behind all flows whose time is about the same.
+    pub fn defer(&mut self, flow: &Arc<Flow<H>>, hash: u64, at: Moment) {
+        if let Some(id) = self.own_id(flow, flow.opening.direction, hash) {
+            self.wheel.remove(&mut SlotLinks(&mut self.slots), id);
+            self.schedule(flow, hash, at);
+        }
+    }
+
     /// A flow whose time to be looked at has come; it must be scheduled again, or removed.
     pub fn poll_due(&mut self, now: Moment) -> Option<Arc<Flow<H>>> {
         let id = self.wheel.poll(&mut SlotLinks(&mut self.slots), tick(now))?;
