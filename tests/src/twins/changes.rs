@@ -19,7 +19,6 @@ use oxide_vpc_api::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -114,7 +113,7 @@ impl External {
             for ipv4 in FAMILIES {
                 let all: Vec<IpAddr> = self.ips(guest, ipv4).addresses().collect();
                 if let Some(ip) = all.get(at % all.len().max(1)) {
-                    map.entry(*ip).or_insert_with(BTreeSet::new).insert(gateway_id(*id));
+                    map.entry(*ip).or_default().insert(gateway_id(*id));
                 }
             }
         }
