@@ -2,7 +2,29 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! The engine's host on Linux.
+//! The engine's host on Linux: a process whose ports are TAP devices, and whose underlay is UDP.
+//!
+//! ```text
+//!  guest's kernel                                                            other hosts
+//!       |                                                                         |
+//!      tap --> vnet --> worker --> engine --> outbox (segment, sum) --> underlay (lane, run)
+//!      tap <-- vnet <-- worker <-- engine <----------- coalesce <------ underlay
+//!
+//!  opteadm --> control --> engine --> platform --> worker
+//! ```
+//!
+//! * [`packet`] is the buffer that all of them hand on; [`inner`] finds the headers of a guest's
+//!   frame, as far as offloads must know them.
+//! * [`worker`] is the thread that moves packets; [`poller`] is what it waits with.
+//! * [`platform`] and [`control`] are how requests reach both; [`hypervisor`] puts the process
+//!   together, from its [`settings`]. [`boundary`] is the other role of the binary.
+//! * [`counters`] has a name for whatever ends here.
+//!
+//! Guarantees: no bytes of a guest, of the underlay or of a client cause a panic or undefined
+//! behaviour; no frame vanishes without a counter; the packet thread waits for packets alone.
+//! `unsafe` is in [`sys`] only.
+
+#![deny(unsafe_code)]
 
 pub mod boundary;
 pub mod check;
@@ -22,6 +44,7 @@ pub mod service;
 pub mod settings;
 pub mod signals;
 pub mod sum;
+#[allow(unsafe_code)]
 pub mod sys;
 pub mod tap;
 pub mod underlay;

@@ -251,6 +251,35 @@ mod tests {
         }
 
         #[test]
+        fn any_frame_is_safe_to_cut(
+            mut frame in proptest::collection::vec(any::<u8>(), 14..300),
+            v6: bool,
+            udp: bool,
+            size: u16,
+        ) {
+            let (ethertype, version) = if v6 { ([0x86, 0xdd], 0x60) } else { ([8, 0], 0x45) };
+            frame[12..14].copy_from_slice(&ethertype);
+            if let Some(byte) = frame.get_mut(14) {
+                *byte = version;
+            }
+            let kind = if udp { SegmentKind::Udp } else { SegmentKind::Tcp };
+            if let Some(byte) = frame.get_mut(if v6 { 20 } else { 23 }) {
+                *byte = if udp { UDP } else { TCP };
+            }
+            if let Ok(cutter) = Cutter::new(&frame, Segmentation { kind, size }) {
+                let mut bytes = Vec::new();
+                let mut seen = cutter.header_len();
+                for index in 0..cutter.count() {
+                    prop_assert_eq!(cutter.body(index).start, seen);
+                    seen = cutter.body(index).end;
+                    cutter.write_header(index, &mut bytes);
+                    prop_assert_eq!(bytes.len(), (index + 1) * cutter.header_len());
+                }
+                prop_assert_eq!(seen, frame.len());
+            }
+        }
+
+        #[test]
         fn a_finished_checksum_holds(v6 in any::<bool>(), payload: Vec<u8>) {
             let family = if v6 { Family::V6 } else { Family::V4 };
             let mut frame = samples::ip(family, UDP, &samples::udp(&payload));
