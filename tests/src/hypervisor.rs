@@ -14,12 +14,22 @@ use opte_api::{MacAddr, OpteError};
 use oxide_vpc_api::PortName;
 use oxide_vpc_api::request::SetUnderlay;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::sync::Arc;
 use xde::Driver;
 use xde::driver::DriverOptions;
 use xde::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 
-/// A lock of the operating system.
+thread_local! {
+    static LOCKS_TAKEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many locks the engine has taken on this thread.
+pub fn locks_taken() -> u64 {
+    LOCKS_TAKEN.get()
+}
+
+/// A lock of the operating system that is counted.
 pub struct SystemLock<T>(Mutex<T>);
 
 impl<T: Send> Lock<T> for SystemLock<T> {
@@ -28,6 +38,7 @@ impl<T: Send> Lock<T> for SystemLock<T> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        LOCKS_TAKEN.set(LOCKS_TAKEN.get() + 1);
         f(&mut self.0.lock())
     }
 }
