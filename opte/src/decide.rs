@@ -98,6 +98,17 @@ impl<H: Host> Port<H> {
         Err(DropReason::FlowConflict)
     }
 
+    /// Judges every connection now, so that those which the policy has ended give back what they
+    /// hold.
+    pub fn sweep(&self) {
+        let policy = self.policy();
+        for flow in self.flows.flows() {
+            if let Judgement::Cut = self.judge(&policy, &flow) {
+                self.end(&flow, FlowEnd::Cut);
+            }
+        }
+    }
+
     /// A packet of a connection. `None`: the connection ended, and the packet may open another.
     fn follow<F: Frame>(
         &self,
@@ -199,6 +210,7 @@ impl<H: Host> Port<H> {
             && walk.binding == flow.binding
             && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
         if stands {
+            flow.set_allowed_by(walk.allowed_by);
             flow.set_judged(policy.generation);
             Judgement::Keep
         } else {
@@ -218,7 +230,7 @@ impl<H: Host> Port<H> {
         let Packet { direction, headers, key, .. } = *packet;
         let quote = Quote::read(frame.head(), headers)?;
         let about = quote.as_ref().and_then(|quote| quote.answer_key(direction, &key));
-        let flow = about.and_then(|about| {
+        let flow = about.filter(|_| key.is_about_connection()).and_then(|about| {
             let hash = self.flows.hash(&about, direction);
             self.flows.with(&about, direction, hash, |slot| slot.flow.clone())
         });
@@ -288,7 +300,7 @@ impl<H: Host> Port<H> {
         Ok(Some(Passed::Decided(rewrite)))
     }
 
-    /// Enters a flow. False: the packet's own connection is there already.
+    /// Enters a flow. False: the place was taken, and the packet is to be decided again.
     fn enter(
         &self,
         policy: &Policy,
@@ -322,7 +334,13 @@ impl<H: Host> Port<H> {
             Err(InsertError::Exists(other)) if *other.key(packet.direction) == packet.key => {
                 Ok(false)
             }
-            // Its other end is the end of another connection.
+            // Its other end is the end of another connection, which may be over.
+            Err(InsertError::Exists(other))
+                if matches!(self.judge(policy, &other), Judgement::Cut) =>
+            {
+                self.end(&other, FlowEnd::Cut);
+                Ok(false)
+            }
             Err(InsertError::Exists(_)) => Err(DropReason::FlowConflict),
         }
     }

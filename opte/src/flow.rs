@@ -6,7 +6,7 @@
 
 use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
-use crate::headers::{Headers, MacPair};
+use crate::headers::MacPair;
 use crate::host::{Host, Lock};
 use crate::nat::{Lease, NatBinding};
 use crate::policy::{Generation, IdleLimits};
@@ -15,6 +15,9 @@ use crate::tcp::{Outcome, Segment, TcpState, Tracker, idle_limit, is_plain};
 use crate::walk::Connection;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use opte_api::Direction;
+
+/// No rule has this number: they count from zero.
+const NO_RULE: u64 = u64::MAX;
 
 /// What is known of the packet that opened a connection: enough to judge the connection anew.
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +46,12 @@ pub struct Flow<H: Host> {
     pub opening: Opening,
     /// How it is translated.
     pub binding: Option<NatBinding>,
-    /// The rule that let it be, unless a default did.
-    pub allowed_by: Option<RuleId>,
     /// Uniform, keyed, constant: for choices among equals.
     pub hash: u64,
     keys: [FlowKey; 2],
     judged: AtomicU64,
+    /// [`NO_RULE`] if a default let it be.
+    allowed_by: AtomicU64,
     tcp: Option<TcpPart<H>>,
     _lease: Option<Lease>,
 }
@@ -82,7 +85,7 @@ impl<H: Host> Flow<H> {
         Self {
             opening: new.opening,
             binding: new.binding,
-            allowed_by: new.allowed_by,
+            allowed_by: AtomicU64::new(new.allowed_by.map_or(NO_RULE, |rule| rule.0)),
             hash: new.hash,
             keys: match new.opening.direction {
                 Direction::Out => [new.key, back],
@@ -121,13 +124,6 @@ impl<H: Host> Flow<H> {
         Facts { key: Some(*self.opening_key()), macs: self.opening.macs }
     }
 
-    /// `headers` say of their packet what the opening packet's said.
-    pub fn is_like_opening(&self, direction: Direction, headers: &Headers) -> bool {
-        direction == self.opening.direction
-            && headers.macs == self.opening.macs
-            && headers.mark == self.opening.mark
-    }
-
     /// The newest policy under which the connection was judged.
     pub fn judged(&self) -> Generation {
         Generation(self.judged.load(Ordering::Relaxed))
@@ -136,6 +132,17 @@ impl<H: Host> Flow<H> {
     /// Notes that the connection stands under policy `generation`.
     pub fn set_judged(&self, generation: Generation) {
         self.judged.fetch_max(generation.0, Ordering::Relaxed);
+    }
+
+    /// The rule that lets it be, unless a default does.
+    pub fn allowed_by(&self) -> Option<RuleId> {
+        let id = self.allowed_by.load(Ordering::Relaxed);
+        (id != NO_RULE).then_some(RuleId(id))
+    }
+
+    /// Notes which rule lets it be now.
+    pub fn set_allowed_by(&self, rule: Option<RuleId>) {
+        self.allowed_by.store(rule.map_or(NO_RULE, |rule| rule.0), Ordering::Relaxed);
     }
 
     /// State of the TCP connection.

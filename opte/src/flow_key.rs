@@ -88,6 +88,15 @@ impl FlowKey {
         }
     }
 
+    /// An ICMP error that belongs to the connection it quotes. Source quench is deprecated
+    /// (RFC 6633), and a redirect speaks of routes, not of a connection: these need a rule.
+    pub const fn is_about_connection(&self) -> bool {
+        match (self.protocol(), self.icmp_kind()) {
+            (Protocol::ICMP, [kind, _]) => matches!(kind, 3 | 11 | 12),
+            _ => self.is_icmp_error(),
+        }
+    }
+
     /// An echo request or reply.
     pub const fn is_echo(&self) -> bool {
         self.is_icmp() && echo_twin(self.protocol(), self.icmp_kind()).is_some()

@@ -165,11 +165,11 @@ impl<H: Host> FlowTable<H> {
         self.remove_if(flow, |_| true)
     }
 
-    /// Takes a flow out if `condition` holds for the time of its last packet.
-    fn remove_if(&self, flow: &Arc<Flow<H>>, condition: impl FnOnce(Moment) -> bool) -> bool {
+    /// Takes a flow out if `condition` holds for how it was used.
+    fn remove_if(&self, flow: &Arc<Flow<H>>, condition: impl FnOnce(Use) -> bool) -> bool {
         let hashes = self.hashes(flow);
         let removed = self.with_both(hashes, |mut pair| {
-            pair.last(flow, hashes).is_some_and(condition) && pair.remove(flow, hashes)
+            pair.used(flow, hashes).is_some_and(condition) && pair.remove(flow, hashes)
         });
         let removed = removed.unwrap_or(false);
         if removed {
@@ -194,38 +194,45 @@ impl<H: Host> FlowTable<H> {
     pub fn expire(&self, limits: &IdleLimits, now: Moment, mut ended: impl FnMut(&Flow<H>)) {
         for shard in &self.shards {
             while let Some(flow) = shard.with(|shard| shard.poll_due(now)) {
-                let limit = flow.idle_limit(limits);
-                let mut alive_until = now;
-                let expired = self.remove_if(&flow, |last| {
-                    alive_until = last.plus_millis(limit);
-                    now.since(last) >= limit
+                let mut last = now;
+                let expired = self.remove_if(&flow, |used| {
+                    last = used.last;
+                    now.since(last) >= flow.idle_limit(limits)
                 });
                 if expired {
                     ended(&flow);
                 } else {
-                    self.home(&flow, |shard, hash| shard.schedule(&flow, hash, alive_until));
+                    // The limit is asked for under the lock: who changes it reschedules after.
+                    self.home(&flow, |shard, hash| {
+                        let at = last.plus_millis(flow.idle_limit(limits));
+                        shard.schedule(&flow, hash, at);
+                    });
                 }
             }
         }
     }
 
     /// Makes room by giving up a flow that would be among the first to expire: O(1), any
-    /// protocol, but no established TCP connection that was used lately. Answers the flow.
+    /// protocol, but no established TCP connection that both ends have used, and lately. Answers
+    /// the flow.
     pub fn evict(&self, hash: u64, limits: &IdleLimits, now: Moment) -> Option<Arc<Flow<H>>> {
         for offset in 0..EVICTION_TRIES {
             let shard = self.shards.get(self.place(hash.wrapping_add(offset)))?;
             let Some(flow) = shard.with(Shard::soonest) else { continue };
             let established = flow.tcp_state() == Some(TcpState::Established);
-            let mut alive_until = now;
-            let idle_enough = |last: Moment| {
-                alive_until = last.plus_millis(flow.idle_limit(limits));
-                !established || now.since(last) >= PROTECTED_IDLE
+            let mut last = now;
+            let idle_enough = |used: Use| {
+                last = used.last;
+                !(established && used.both_ways) || now.since(last) >= PROTECTED_IDLE
             };
             if self.remove_if(&flow, idle_enough) {
                 return Some(flow);
             }
             // It was used since it was scheduled: out of the way of those that were not.
-            self.home(&flow, |shard, hash| shard.defer(&flow, hash, alive_until));
+            self.home(&flow, |shard, hash| {
+                let at = last.plus_millis(flow.idle_limit(limits));
+                shard.defer(&flow, hash, at);
+            });
         }
         None
     }
@@ -251,6 +258,15 @@ impl<H: Host> FlowTable<H> {
             last: slot.last,
         })
     }
+}
+
+/// How a flow was used.
+#[derive(Clone, Copy)]
+struct Use {
+    /// When the last packet of either direction came.
+    last: Moment,
+    /// Packets went both ways.
+    both_ways: bool,
 }
 
 /// The shards of both directions of a flow, which may be one and the same.
@@ -301,15 +317,19 @@ impl<H: Host> Pair<'_, H> {
         Ok(())
     }
 
-    /// When the last packet of either direction came; `None` if the flow is not here.
-    fn last(&mut self, flow: &Arc<Flow<H>>, hashes: [u64; 2]) -> Option<Moment> {
-        let mut last = None;
+    /// How the flow was used; `None` if it is not here.
+    fn used(&mut self, flow: &Arc<Flow<H>>, hashes: [u64; 2]) -> Option<Use> {
+        let mut used: Option<Use> = None;
         for (direction, hash) in Direction::BOTH.into_iter().zip(hashes) {
             let slot = self.side(direction).get_mut(flow.key(direction), direction, hash);
-            let slot = slot.filter(|slot| Arc::ptr_eq(&slot.flow, flow));
-            last = last.max(slot.map(|slot| slot.last));
+            let Some(slot) = slot.filter(|slot| Arc::ptr_eq(&slot.flow, flow)) else { continue };
+            let before = used.unwrap_or(Use { last: slot.last, both_ways: true });
+            used = Some(Use {
+                last: before.last.max(slot.last),
+                both_ways: before.both_ways && slot.packets > 0,
+            });
         }
-        last
+        used
     }
 
     /// Takes out both slots; true if any was there.

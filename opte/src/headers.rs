@@ -215,6 +215,12 @@ pub(crate) fn skip_extensions(
         } else {
             (usize::from(extension.len) + 1) * 8
         };
+        // A packet under way to somewhere else first: neither the firewall nor the checksum would
+        // see its true destination (RFC 8200, section 8.1; RFC 5095).
+        let segments_left = extension.fragment.get() & 0xff;
+        if next == ROUTING && segments_left != 0 {
+            return Err(DropReason::ExtensionHeaders);
+        }
         next = extension.next;
         at += len;
         if at > end {

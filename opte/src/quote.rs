@@ -87,9 +87,10 @@ impl Quote {
     /// speaks for an end of that connection.
     pub fn answer_key(&self, direction: Direction, error: &FlowKey) -> Option<FlowKey> {
         let about_us = match direction {
-            // To the address that the quoted packet came from, or from the one it went to.
+            // To the address that the quoted packet came from: any router may say so.
             Direction::In => error.dst() == self.src,
-            Direction::Out => error.src() == self.dst,
+            // A guest is an end: it speaks of what it received, to who sent it.
+            Direction::Out => error.src() == self.dst && error.dst() == self.src,
         };
         let Transport { protocol, ports, .. } = self.transport.filter(|_| about_us)?;
         Some(FlowKey::new(self.src, self.dst, protocol, ports).mirror())

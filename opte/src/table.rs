@@ -9,8 +9,9 @@ use crate::rule::{Facts, Rule};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use opte_api::IpCidr;
-use prefix_trie::PrefixMap;
 
 /// The rules of one direction of a layer.
 pub enum Table {
@@ -53,11 +54,13 @@ impl Table {
     }
 }
 
-/// Rules that each stand for one destination prefix.
+/// Rules that each stand for one destination prefix. Looking one up costs one probe for each
+/// prefix length in use, however many prefixes there are.
 pub struct PrefixTable {
     rules: Vec<Arc<Rule>>,
-    v4: PrefixMap<(u32, u8), Arc<Rule>>,
-    v6: PrefixMap<(u128, u8), Arc<Rule>>,
+    by_prefix: HashMap<IpCidr, Arc<Rule>, FixedState>,
+    /// Lengths in use of IPv4 and of IPv6 prefixes, longest first.
+    lengths: [Vec<u8>; 2],
 }
 
 impl PrefixTable {
@@ -67,31 +70,28 @@ impl PrefixTable {
         entries.sort_by_key(|(prefix, rule)| {
             (core::cmp::Reverse(prefix.prefix_len()), prefix.addr(), rule.rank())
         });
+        // Whoever sends packets only looks up, so the hash needs no secret.
         let mut table = Self {
             rules: Vec::with_capacity(entries.len()),
-            v4: PrefixMap::new(),
-            v6: PrefixMap::new(),
+            by_prefix: HashMap::with_capacity_and_hasher(entries.len(), FixedState::default()),
+            lengths: [Vec::new(), Vec::new()],
         };
+        let [v4, v6] = &mut table.lengths;
         for (prefix, rule) in entries {
-            match prefix.addr() {
-                IpAddr::V4(ip) => {
-                    let slot = table.v4.entry((ip.to_bits(), prefix.prefix_len()));
-                    slot.or_insert_with(|| rule.clone());
-                }
-                IpAddr::V6(ip) => {
-                    let slot = table.v6.entry((ip.to_bits(), prefix.prefix_len()));
-                    slot.or_insert_with(|| rule.clone());
-                }
+            let lengths = if prefix.is_ipv4() { &mut *v4 } else { &mut *v6 };
+            if lengths.last() != Some(&prefix.prefix_len()) {
+                lengths.push(prefix.prefix_len());
             }
+            table.by_prefix.entry(prefix).or_insert_with(|| rule.clone());
             table.rules.push(rule);
         }
         table
     }
 
     fn longest(&self, dst: IpAddr) -> Option<&Arc<Rule>> {
-        match dst {
-            IpAddr::V4(ip) => self.v4.get_lpm(&(ip.to_bits(), 32)).map(|(_, rule)| rule),
-            IpAddr::V6(ip) => self.v6.get_lpm(&(ip.to_bits(), 128)).map(|(_, rule)| rule),
-        }
+        let [v4, v6] = &self.lengths;
+        let lengths = if dst.is_ipv4() { v4 } else { v6 };
+        let mut prefixes = lengths.iter().filter_map(|len| IpCidr::new(dst, *len).ok());
+        prefixes.find_map(|prefix| self.by_prefix.get(&prefix))
     }
 }

@@ -34,9 +34,9 @@ pub fn empty() -> Layer {
 }
 
 /// The layer with other rules.
-pub fn with_rules(layer: &Layer, rules: &[(Direction, Arc<Rule>)]) -> Layer {
+pub fn with_rules(layer: &Layer, rules: &[(FirewallRule, Arc<Rule>)]) -> Layer {
     let side = |direction: Direction| {
-        let ours = rules.iter().filter(|(of, _)| *of == direction);
+        let ours = rules.iter().filter(|(text, _)| text.direction == direction);
         let table = Table::by_priority(ours.map(|(_, rule)| rule.clone()).collect());
         layer.side(direction).with_table(table)
     };

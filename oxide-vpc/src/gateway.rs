@@ -10,6 +10,7 @@ use crate::services::{self, Checksum};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use opte::drop_reason::DropReason;
 use opte::edit::HeaderEdit;
 use opte::layer::{DefaultAction, Layer, LayerSide, Return};
@@ -23,7 +24,7 @@ use oxide_vpc_api::PortConfig;
 pub const NAME: &str = "gateway";
 
 const SERVICE: u16 = 1;
-const NDP_REST: u16 = 5;
+const SERVICE_REST: u16 = 5;
 const SOURCE_CHECK: u16 = 1000;
 /// Router solicitation to redirect (RFC 4861).
 const NDP_TYPES: (u8, u8) = (133, 137);
@@ -96,14 +97,25 @@ impl Rules {
         self.service(config, "dhcp", services::dhcp4::respond, udp(true, 68, 67));
         self.service(config, "dhcpv6", services::dhcp6::respond, udp(false, 546, 547));
         let echo = services::icmp::respond;
-        self.service(config, "echo", echo, icmp(Protocol::ICMP, (8, 8)));
-        self.service(config, "echo", echo, icmp(Protocol::ICMPV6, (128, 128)));
+        let link_local = IpAddr::V6(config.gateway_mac.link_local());
+        let gateways = config.ipv4.iter().map(|family| family.gateway_ip).chain([link_local]);
+        for gateway in gateways {
+            let (protocol, kind) =
+                if gateway.is_ipv4() { (Protocol::ICMP, 8) } else { (Protocol::ICMPV6, 128) };
+            let mut predicates: Vec<Predicate> = icmp(protocol, (kind, kind));
+            predicates.push(Predicate::Dst(IpCidr::host(gateway)));
+            self.service(config, "echo", echo, predicates.clone());
+            // What is not a proper request must not go past the gateway either.
+            let deny = Action::Deny(DropReason::GatewayDeny);
+            let rest = self.rule(SERVICE_REST, predicates, deny);
+            self.out.push(rest);
+        }
         self.service(config, "ndp", services::ndp::respond, icmp(Protocol::ICMPV6, NDP_TYPES));
         // Neighbour discovery stays on the link, both ways.
         let deny = Action::Deny(DropReason::GatewayDeny);
-        let rest = self.rule(NDP_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny.clone());
+        let rest = self.rule(SERVICE_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny.clone());
         self.out.push(rest);
-        let rest = self.rule(NDP_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny);
+        let rest = self.rule(SERVICE_REST, icmp(Protocol::ICMPV6, NDP_TYPES), deny);
         self.inbound.push(rest);
     }
 

@@ -9,6 +9,7 @@
 //! address that is no longer eligible ends the connection, never moves it.
 
 use crate::choice::choose;
+use crate::mappings::Mappings;
 use crate::meta::{GATEWAY, GatewayId, TARGET, Target};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -17,14 +18,15 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::net::IpAddr;
 use opte::drop_reason::DropReason;
+use opte::flow_key::FlowKey;
 use opte::layer::{DefaultAction, Layer, LayerSide, Return};
 use opte::meta::MetaValue;
 use opte::nat::{NatBinding, NatPool, ReservationSpace};
 use opte::rule::{Act, Action, Predicate, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
-use opte_api::{Direction, IpCidr};
-use oxide_vpc_api::{ExternalIps, GatewayMap, IpConfig};
+use opte_api::{Direction, IpCidr, Protocol, Vni};
+use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig};
 
 /// Name of the layer.
 pub const NAME: &str = "nat";
@@ -44,17 +46,17 @@ pub fn empty() -> Layer {
     }
 }
 
-/// The layer with the external addresses of `families`.
-pub fn with_addresses<'a>(
+/// The layer with the external addresses of a port.
+pub fn with_addresses(
     layer: &Layer,
-    families: impl Iterator<Item = &'a IpConfig>,
+    config: &PortConfig,
     gateways: &GatewayMap,
     space: &mut ReservationSpace,
     mut next_id: impl FnMut() -> RuleId,
 ) -> Layer {
     let mut out = Vec::new();
     let mut inbound = Vec::new();
-    for family in families {
+    for family in config.families() {
         let ipv4 = family.private_ip.is_ipv4();
         for (gateway, external) in by_gateway(&family.external, gateways) {
             let predicates = [
@@ -69,7 +71,7 @@ pub fn with_addresses<'a>(
         for external_ip in family.external.floating.iter().copied().chain(family.external.ephemeral)
         {
             let predicates = [Predicate::Dst(IpCidr::host(external_ip))];
-            let act = Action::Act(Arc::new(Inbound { private_ip, external_ip }));
+            let act = Action::Act(Arc::new(Inbound { vni: config.vni, private_ip, external_ip }));
             inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
         }
     }
@@ -146,11 +148,11 @@ impl Outbound {
     /// Takes an address for a new connection.
     fn bind(&self, walk: &mut Walk<'_>) -> Result<NatBinding, DropReason> {
         let key = walk.key().ok_or(DropReason::NatProtocol)?;
-        let private_port = if key.is_echo() { key.dst_port() } else { key.src_port() };
+        must_translate(&key)?;
         let mut binding = NatBinding {
             private_ip: key.src(),
             external_ip: key.src(),
-            private_port,
+            private_port: 0,
             external_port: None,
         };
         if let Some(ip) = choose(&self.floating, walk.hash, name).or(self.ephemeral.as_ref()) {
@@ -165,12 +167,21 @@ impl Outbound {
         for pool in from.iter().chain(before) {
             if let Some(lease) = pool.take(&key, walk.hash) {
                 binding.external_ip = pool.ip();
+                binding.private_port = if key.is_echo() { key.dst_port() } else { key.src_port() };
                 binding.external_port = Some(lease.port());
                 walk.lease = Some(lease);
                 return Ok(binding);
             }
         }
         Err(DropReason::NatExhausted)
+    }
+}
+
+/// DCCP and UDP-Lite have checksums over the addresses, which the engine does not rewrite.
+fn must_translate(key: &FlowKey) -> Result<(), DropReason> {
+    match key.protocol() {
+        Protocol(33 | 136) => Err(DropReason::NatProtocol),
+        _ => Ok(()),
     }
 }
 
@@ -212,6 +223,7 @@ impl Act for Outbound {
 /// Translates connections that come to a floating or ephemeral address. They are answered from
 /// that address, whatever the guest's route says.
 struct Inbound {
+    vni: Vni,
     private_ip: IpAddr,
     external_ip: IpAddr,
 }
@@ -225,6 +237,14 @@ impl Act for Inbound {
             external_port: None,
         };
         if walk.connection.is_none() {
+            let key = walk.key().ok_or(DropReason::NatProtocol)?;
+            must_translate(&key)?;
+            // An address of the VPC does not come from outside: it would pass for that guest in
+            // rules, and its flow would keep that guest's own connections out.
+            let is_inside = |maps: &Mappings| maps.guest(self.vni, key.src()).is_some();
+            if walk.host_tables().is_some_and(is_inside) {
+                return Err(DropReason::Spoofed);
+            }
             walk.binding = Some(binding);
         } else if walk.binding != Some(binding) {
             return Err(DropReason::NoExternalAddress);

@@ -9,12 +9,14 @@
 //! their counters.
 
 use crate::{firewall, gateway, nat, overlay, router};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
 use opte::rule::{Rule, RuleId};
 use opte_api::{Direction, OpteError};
+use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{ExternalIps, FirewallRule, GatewayMap, PortConfig, RouteEntry};
@@ -26,7 +28,7 @@ pub const MAX_ROUTES: usize = 200_000;
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
-    firewall: Vec<(Direction, Arc<Rule>)>,
+    firewall: Vec<(FirewallRule, Arc<Rule>)>,
     routes: Vec<(RouteEntry, Arc<Rule>)>,
     layers: Layers,
     next_rule: u64,
@@ -93,7 +95,7 @@ impl VpcPort {
             return Err(too_many_rules());
         }
         let id = self.next_id();
-        self.firewall.push((rule.direction, Arc::new(firewall::compile(id, rule))));
+        self.firewall.push((rule.clone(), Arc::new(firewall::compile(id, rule))));
         self.rebuild_firewall();
         Ok(id)
     }
@@ -101,7 +103,7 @@ impl VpcPort {
     /// Removes a firewall rule.
     pub fn remove_firewall_rule(&mut self, direction: Direction, id: RuleId) -> Removal {
         let count = self.firewall.len();
-        self.firewall.retain(|(of, rule)| (*of, rule.id) != (direction, id));
+        self.firewall.retain(|(text, rule)| (text.direction, rule.id) != (direction, id));
         if self.firewall.len() == count {
             return Removal::Absent;
         }
@@ -109,19 +111,24 @@ impl VpcPort {
         Removal::Removed
     }
 
-    /// Replaces all firewall rules.
+    /// Replaces all firewall rules. Those that were there already keep number and counters.
     pub fn set_firewall_rules(&mut self, rules: &[FirewallRule]) -> Result<(), OpteError> {
         if rules.len() > MAX_RULES {
             return Err(too_many_rules());
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
-        self.firewall = rules
-            .iter()
-            .map(|rule| {
+        let mut known: BTreeMap<FirewallRule, Vec<Arc<Rule>>> = BTreeMap::new();
+        for (text, rule) in core::mem::take(&mut self.firewall) {
+            known.entry(text).or_default().push(rule);
+        }
+        for text in rules {
+            let kept = known.get_mut(text).and_then(Vec::pop);
+            let rule = kept.unwrap_or_else(|| {
                 let id = self.next_id();
-                (rule.direction, Arc::new(firewall::compile(id, rule)))
-            })
-            .collect();
+                Arc::new(firewall::compile(id, text))
+            });
+            self.firewall.push((text.clone(), rule));
+        }
         self.rebuild_firewall();
         Ok(())
     }
@@ -170,6 +177,9 @@ impl VpcPort {
         gateways: GatewayMap,
         space: &mut ReservationSpace,
     ) -> Result<(), OpteError> {
+        if gateways.len() > MAX_GATEWAYS || gateways.values().any(|ids| ids.len() > MAX_GATEWAYS) {
+            return Err(OpteError::Limit { what: "gateways".into(), limit: MAX_GATEWAYS as u64 });
+        }
         let mut config = PortConfig::clone(&self.config);
         for (family, given, is_ipv4) in
             [(&mut config.ipv4, ipv4, true), (&mut config.ipv6, ipv6, false)]
@@ -189,7 +199,6 @@ impl VpcPort {
         self.config = Arc::new(config);
         self.gateways = gateways;
         self.rebuild_nat(space);
-        space.tidy();
         Ok(())
     }
 
@@ -200,13 +209,7 @@ impl VpcPort {
             next_rule += 1;
             RuleId(next_rule - 1)
         };
-        let layer = nat::with_addresses(
-            &self.layers.nat,
-            config.families(),
-            &self.gateways,
-            space,
-            next_id,
-        );
+        let layer = nat::with_addresses(&self.layers.nat, &config, &self.gateways, space, next_id);
         self.layers.nat = Arc::new(layer);
         self.next_rule = next_rule;
     }

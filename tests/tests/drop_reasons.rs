@@ -233,7 +233,10 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
         DropReason::FlowTableFull => {
             *world = World::new(1);
             let segment = |flags| Body::Tcp { ports: [1, 80], flags, numbers: [1, 1] };
-            world.must_pass(Out, to(PEER.ip(true), segment(TcpFlags::ACK)).bytes());
+            let ours = to(PEER.ip(true), segment(TcpFlags::ACK));
+            world.must_pass(Out, ours.bytes());
+            let theirs = Packet { macs: [PEER.mac(), GUEST.mac()], ..ours.reply() };
+            world.must_pass(In, tunnel().around(&theirs.bytes()));
         }
         other => panic!("no story ends with {}", other.name()),
     }

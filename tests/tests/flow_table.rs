@@ -90,6 +90,8 @@ fn flow([guest, peer, seen]: Ports, opened: Direction, established: bool) -> Arc
 struct Known {
     flow: Arc<TestFlow>,
     last: Moment,
+    /// Packets went out, and in.
+    used: [bool; 2],
 }
 
 struct Model {
@@ -115,6 +117,7 @@ impl Model {
 
     fn is_protected(&self, known: &Known) -> bool {
         known.flow.tcp_state() == Some(TcpState::Established)
+            && known.used == [true; 2]
             && self.now.since(known.last) < PROTECTED_IDLE
     }
 
@@ -125,7 +128,7 @@ impl Model {
         match result {
             Ok(()) => {
                 assert!(holders.peek().is_none() && self.flows.len() < self.table.limit() as usize);
-                self.flows.push(Known { flow, last: self.now });
+                self.flows.push(Known { flow, last: self.now, used: [false; 2] });
             }
             Err(InsertError::Full) => assert_eq!(self.flows.len(), self.table.limit() as usize),
             Err(InsertError::Exists(other)) => {
@@ -147,6 +150,7 @@ impl Model {
         let (count, now) = (self.flows.len().max(1), self.now);
         if let Some(known) = self.flows.get_mut(at % count) {
             known.last = now;
+            known.used[direction.index()] = true;
             let touched = self.table.with_side(&known.flow, direction, |slot| slot.touch(now, 1));
             assert_eq!(touched, Some(()));
         }
@@ -217,7 +221,7 @@ impl Model {
         listed.sort_unstable();
         known.sort_unstable();
         assert_eq!(listed, known);
-        for Known { flow, last } in &self.flows {
+        for Known { flow, last, .. } in &self.flows {
             let sides = Direction::BOTH.map(|way| self.table.snapshot(flow, way).unwrap().last);
             assert_eq!(sides[0].max(sides[1]), *last);
         }
@@ -249,6 +253,7 @@ fn a_protected_connection_does_not_stand_in_the_way_of_others() {
     model.insert(flow([1, 1, 1], Direction::Out, true));
     // It would be looked at in ten seconds, but it was used just now.
     model.now = model.now.plus_millis(IdleLimits::default().tcp.established_ms - 10_000);
+    model.touch(0, Direction::Out);
     model.touch(0, Direction::In);
     model.insert(flow([2, 1, 2], Direction::Out, false));
     model.evict(0);

@@ -81,7 +81,7 @@ fn defaults(layer: &Layer) -> [String; 2] {
 /// What `layer` decided for the whole of a connection.
 fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
     match layer.name {
-        firewall::NAME => Some(match flow.allowed_by {
+        firewall::NAME => Some(match flow.allowed_by() {
             Some(rule) => format!("allowed by rule {}", rule.0),
             None => "allowed by default".into(),
         }),

@@ -28,7 +28,7 @@ use opte_api::frame::{Header, Request, encode_answer};
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::dump::UnderlayInfo;
 use oxide_vpc_api::request::*;
-use oxide_vpc_api::{GuestLocation, PortName, V2pEntry};
+use oxide_vpc_api::{GuestLocation, IpConfig, PortName, V2pEntry};
 
 /// Most ports of one host.
 pub const MAX_PORTS: usize = 4096;
@@ -150,7 +150,11 @@ impl<H: Host> Management<H> {
             SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
                 self.change(&r.port, |vpc, space| {
                     vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, space)
-                })
+                })?;
+                // Connections on addresses that are gone give them back at once.
+                self.look(&r.port, |managed| managed.device.port.sweep())?;
+                self.space.tidy();
+                Ok(())
             }),
             code => unknown(code),
         }
@@ -201,6 +205,15 @@ impl<H: Host> Management<H> {
             let what = format!("MAC address {} in VNI {}", config.mac, config.vni);
             return Err(OpteError::exists(what, &other.device.name));
         }
+        let ours = |m: &&Managed<H>| {
+            let known = m.vpc.config();
+            let same = |a: &IpConfig| known.families().any(|b| a.private_ip == b.private_ip);
+            known.vni == config.vni && config.families().any(same)
+        };
+        if let Some(other) = self.ports.values().find(ours) {
+            let what = format!("a private address of this port in VNI {}", config.vni);
+            return Err(OpteError::exists(what, &other.device.name));
+        }
         if self.ports.len() >= MAX_PORTS {
             return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
         }
@@ -247,7 +260,7 @@ impl<H: Host> Management<H> {
         let maps = self_mappings(managed.vpc.config())
             .fold(Mappings::clone(&self.maps), |maps, entry| maps.without_guest(&entry).0);
         self.set_maps(maps);
-        drop(managed);
+        drop((managed, device));
         self.space.tidy();
         Ok(())
     }

@@ -28,6 +28,11 @@ pub const MAX_MTU: u16 = 65_000;
 /// Longest port name: a Linux interface name (`IFNAMSIZ` less its final zero).
 pub const MAX_PORT_NAME: usize = 15;
 
+/// Most external addresses and ranges of one family of a port.
+pub const MAX_EXTERNAL_IPS: usize = 256;
+/// Most addresses in a gateway map, and most gateways that one of them serves.
+pub const MAX_GATEWAYS: usize = 256;
+
 /// The name of a port, which is also the name of its network device.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -241,9 +246,13 @@ impl ExternalIps {
         self.floating.iter().copied().chain(self.ephemeral).chain(snat)
     }
 
-    /// Checks family, usable addresses, duplicates and ranges.
+    /// Checks number, family, usable addresses, duplicates and ranges.
     pub fn validate(&self, ipv4: bool) -> Result<(), OpteError> {
         let what = "external address";
+        if self.addresses().count() > MAX_EXTERNAL_IPS {
+            let what = "external addresses and ranges of one family".into();
+            return Err(OpteError::Limit { what, limit: MAX_EXTERNAL_IPS as u64 });
+        }
         let mut seen = BTreeSet::new();
         for addr in self.addresses() {
             if addr.is_ipv4() != ipv4 {

@@ -30,7 +30,7 @@ pub const MAX_RULES: usize = 10_000;
 pub const MAX_PORT_RANGES: usize = 256;
 
 /// What a rule does with a packet that opens a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FirewallAction {
     /// Lets the connection be, both ways.
@@ -40,7 +40,9 @@ pub enum FirewallAction {
 }
 
 /// The remote side: the source of what comes in, the destination of what goes out.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize,
+)]
 pub enum Hosts {
     /// Anybody.
     #[default]
@@ -54,7 +56,9 @@ pub enum Hosts {
 }
 
 /// Which ICMP messages.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize,
+)]
 pub struct IcmpFilter {
     /// Message type; `None` is any.
     pub kind: Option<u8>,
@@ -63,7 +67,9 @@ pub struct IcmpFilter {
 }
 
 /// Which protocols.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize,
+)]
 pub enum ProtocolFilter {
     /// All.
     #[default]
@@ -86,7 +92,7 @@ pub struct PortRange {
 }
 
 /// One rule.
-#[derive(Clone, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 pub struct FirewallRule {
     /// Which way the connection is opened.
     pub direction: Direction,
@@ -112,10 +118,12 @@ impl FirewallRule {
         if let Some(range) = self.ports.iter().find(|r| r.first > r.last || r.first == 0) {
             return Err(bad(format!("{range} is no port range")));
         }
-        if !self.ports.is_empty()
-            && matches!(self.protocol, ProtocolFilter::Icmp(_) | ProtocolFilter::Icmpv6(_))
-        {
-            return Err(bad("ICMP has no ports".into()));
+        let has_ports = matches!(
+            self.protocol,
+            ProtocolFilter::Any | ProtocolFilter::Number(Protocol::TCP | Protocol::UDP)
+        );
+        if !self.ports.is_empty() && !has_ports {
+            return Err(bad(format!("protocol {} has no ports here", self.protocol)));
         }
         if let ProtocolFilter::Icmp(icmp) | ProtocolFilter::Icmpv6(icmp) = self.protocol
             && icmp.codes.is_some_and(|(first, last)| icmp.kind.is_none() || first > last)
@@ -373,6 +381,7 @@ mod tests {
             ("dir=in action=allow priority=1 port=0", "no port range"),
             ("dir=in action=allow priority=1 port=9-3", "no port range"),
             ("dir=in action=allow priority=1 protocol=icmp port=3", "no ports"),
+            ("dir=in action=deny priority=1 protocol=132 port=80", "no ports"),
             ("dir=in action=allow priority=1 hosts=subnet=1.2.3.4", "a prefix is"),
         ] {
             let error = text.parse::<FirewallRule>().unwrap_err().to_string();

@@ -58,6 +58,9 @@ impl RouteEntry {
             let why = "destination and target must be of one address family";
             return Err(OpteError::invalid("route", why));
         }
+        if self.target == RouterTarget::InternetGateway(Some(Uuid::nil())) {
+            return Err(OpteError::invalid("route", "the nil UUID names no gateway"));
+        }
         if self.dest.is_multicast() {
             return Err(OpteError::invalid("route", "multicast destinations are not routed"));
         }

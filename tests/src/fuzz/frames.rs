@@ -53,7 +53,7 @@ pub fn frames(mut data: &[u8]) {
 fn frame(host: &mut Hypervisor, low: u8, high: u8, data: &mut &[u8]) {
     let len = take(data, 2).iter().fold(0usize, |len, byte| len << 8 | usize::from(*byte)) & 0x7ff;
     let bytes = take(data, len);
-    let left = if low % 2 == 0 {
+    let left = if low.is_multiple_of(2) {
         host.from_underlay(FlatFrame::new(bytes))
     } else {
         let mut frame = FlatFrame::new(bytes);

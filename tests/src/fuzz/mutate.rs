@@ -23,7 +23,7 @@ impl Rng {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -32,7 +32,7 @@ impl Rng {
 
     /// A number below `bound`, or zero.
     pub fn below(&mut self, bound: usize) -> usize {
-        self.next() as usize % bound.max(1)
+        self.number() as usize % bound.max(1)
     }
 }
 
@@ -68,7 +68,7 @@ impl Corpus {
     /// Some seeds in a row, changed in some places, or nothing but noise.
     pub fn input(&self, rng: &mut Rng) -> Vec<u8> {
         if rng.below(16) == 0 {
-            return (0..rng.below(256)).map(|_| rng.next() as u8).collect();
+            return (0..rng.below(256)).map(|_| rng.number() as u8).collect();
         }
         let mut input = Vec::new();
         for _ in 0..=rng.below(4) {
@@ -88,11 +88,11 @@ impl Corpus {
         let Some(byte) = input.get_mut(at) else { return };
         match rng.below(6) {
             0 => *byte ^= 1 << rng.below(8),
-            1 => *byte = rng.next() as u8,
+            1 => *byte = rng.number() as u8,
             2 => *byte = [0, 1, 0x7f, 0x80, 0xff][rng.below(5)],
             3 => input.truncate(at),
             4 => drop(input.remove(at)),
-            _ => input.insert(at, rng.next() as u8),
+            _ => input.insert(at, rng.number() as u8),
         }
     }
 }
