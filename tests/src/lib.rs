@@ -9,6 +9,7 @@
 pub mod fuzz;
 pub mod hypervisor;
 pub mod packets;
+pub mod scenario;
 pub mod setting;
 pub mod twins;
 pub mod vectors;

@@ -1,0 +1,192 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Lines that change or look at something.
+
+use super::world::{World, ephemeral, guest_by_name};
+use super::{Stage, expect};
+use crate::setting::{FAMILIES, Guest, everywhere, outside, subnet};
+use crate::twins::gateway_id;
+use opte_api::{IpCidr, OpteError};
+use oxide_vpc_api::request::{
+    AddRoute, DelRoute, DeletePort, DumpCounters, DumpTcpFlows, DumpUft, SetExternalIps, SetFwRules,
+};
+use oxide_vpc_api::{
+    ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget, SnatRange,
+};
+use std::net::IpAddr;
+
+impl Stage {
+    pub(super) fn control(&mut self, line: &str) -> Result<(), String> {
+        let (verb, rest) = line.split_once(' ').ok_or("a verb and more")?;
+        match verb {
+            "limit" => self.world = World::new(rest.parse().map_err(|_| "no number")?),
+            "wait" => {
+                let seconds = rest.strip_suffix('s').and_then(|number| number.parse::<u64>().ok());
+                self.world.wait(seconds.ok_or("wait takes seconds, as in 61s")? * 1000);
+            }
+            "create" => self.world.add(guest(rest)?),
+            "delete" => {
+                let guest = guest(rest)?;
+                let delete = DeletePort { name: guest.port() };
+                self.world.host(guest).request(&delete).map_err(told)?;
+            }
+            "route" => self.route(rest)?,
+            _ => {
+                let (subject, value) = rest.split_once('=').ok_or("SUBJECT = VALUE")?;
+                let words: Vec<&str> = subject.split_whitespace().collect();
+                let guest = guest(words.first().ok_or("of which guest?")?)?;
+                self.set_or_look(verb, guest, &words[1..], value.trim())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_or_look(
+        &mut self,
+        verb: &str,
+        guest: Guest,
+        words: &[&str],
+        value: &str,
+    ) -> Result<(), String> {
+        let port = guest.port();
+        let host = self.world.host(guest);
+        match verb {
+            "rules" => {
+                let texts = value.split(';').map(str::trim).filter(|text| !text.is_empty());
+                let rules: Result<Vec<FirewallRule>, _> = texts.map(str::parse).collect();
+                host.request(&SetFwRules { port, rules: rules.map_err(told)? }).map_err(told)
+            }
+            "external" => host.request(&external(guest, value)?).map_err(told),
+            "flows" => {
+                let flows = host.request(&DumpUft { port }).map_err(told)?.flows;
+                expect("flows", flows.len().to_string().as_str(), value)
+                    .map_err(|why| format!("{why}: {flows:#?}"))
+            }
+            "tcp" => {
+                let flows = host.request(&DumpTcpFlows { port }).map_err(told)?;
+                let mut states: Vec<_> = flows.into_iter().map(|flow| flow.state).collect();
+                states.sort();
+                expect("states", states.join(" ").as_str(), value)
+            }
+            "count" => {
+                let sets = host.request(&DumpCounters { port: Some(port) }).map_err(told)?;
+                let name = words.first().ok_or("which counter?")?;
+                let mut all = sets.iter().flat_map(|set| &set.counters);
+                let counter = all.find(|counter| counter.name == **name);
+                let seen = counter.ok_or(format!("there is no counter {name}"))?.value;
+                expect("counter", seen.to_string().as_str(), value)
+            }
+            _ => Err(format!("what is '{verb}'?")),
+        }
+    }
+
+    /// `GUEST +|- PREFIX TARGET`, for both families.
+    fn route(&mut self, rest: &str) -> Result<(), String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let [name, sign, prefix, target] = words.as_slice() else {
+            return Err("route GUEST + PREFIX TARGET".into());
+        };
+        let guest = guest(name)?;
+        let port = || guest.port();
+        for ipv4 in FAMILIES {
+            let dest = match *prefix {
+                "all" => everywhere(ipv4),
+                "vpc" => subnet(ipv4),
+                "out" => IpCidr::new(outside(ipv4), 24).map_err(|e| e.to_string())?,
+                _ => return Err(format!("what is '{prefix}'?")),
+            };
+            let target = route_target(target, ipv4)?;
+            let route = RouteEntry { dest, target, class: RouterClass::Custom };
+            let host = self.world.host(guest);
+            match *sign {
+                "+" => host.request(&AddRoute { port: port(), route }).map_err(told)?,
+                "-" => {
+                    let removal = host.request(&DelRoute { port: port(), route }).map_err(told)?;
+                    expect("removal", removal, oxide_vpc_api::request::Removal::Removed)?;
+                }
+                _ => return Err("+ or -".into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn route_target(word: &str, ipv4: bool) -> Result<RouterTarget, String> {
+    let (name, number) = with_gateway(word)?;
+    Ok(match name {
+        "ig" => RouterTarget::InternetGateway(number.map(gateway_id)),
+        "drop" => RouterTarget::Drop,
+        "vpc" => RouterTarget::Subnet(subnet(ipv4)),
+        name => RouterTarget::Ip(guest(name)?.ip(ipv4)),
+    })
+}
+
+/// Words with the external addresses that a guest is to have, for both families.
+fn external(guest: Guest, words: &str) -> Result<SetExternalIps, String> {
+    let mut gateways = GatewayMap::new();
+    let mut families = [ExternalIps::default(), ExternalIps::default()];
+    for (ips, ipv4) in families.iter_mut().zip(FAMILIES) {
+        for word in words.split_whitespace() {
+            let (name, gateway) = with_gateway(word)?;
+            let ip = one_external(guest, ipv4, name, ips)?;
+            if let Some(number) = gateway {
+                gateways.entry(ip).or_default().insert(gateway_id(number));
+            }
+        }
+    }
+    let [ipv4, ipv6] = families.map(Some);
+    Ok(SetExternalIps { port: guest.port(), ipv4, ipv6, gateways })
+}
+
+/// `floating`, `ephemeral`, `snat`, `snat/COUNT` for the first ports of that range, or `shared`
+/// for the address of that range as the guest's own.
+fn one_external(
+    guest: Guest,
+    ipv4: bool,
+    word: &str,
+    ips: &mut ExternalIps,
+) -> Result<IpAddr, String> {
+    let whole = guest.snat(ipv4);
+    let (name, count) = word.split_once('/').map_or((word, None), |(a, b)| (a, Some(b)));
+    Ok(match (name, count) {
+        ("floating", None) => {
+            ips.floating.push(guest.floating(ipv4));
+            guest.floating(ipv4)
+        }
+        ("shared", None) => {
+            ips.floating.push(whole.ip);
+            whole.ip
+        }
+        ("ephemeral", None) => *ips.ephemeral.insert(ephemeral(guest, ipv4)),
+        ("snat", None) => {
+            ips.snat.push(whole);
+            whole.ip
+        }
+        ("snat", Some(count)) => {
+            let count: u16 = count.parse().map_err(|_| "how many ports?")?;
+            let last_port = whole.first_port + count - 1;
+            ips.snat.push(SnatRange { last_port, ..whole });
+            whole.ip
+        }
+        _ => return Err(format!("what is '{word}'?")),
+    })
+}
+
+fn with_gateway(word: &str) -> Result<(&str, Option<u8>), String> {
+    match word.split_once('@') {
+        None => Ok((word, None)),
+        Some((name, number)) => {
+            number.parse().map(|number| (name, Some(number))).map_err(|_| "@ takes a number".into())
+        }
+    }
+}
+
+fn guest(name: &str) -> Result<Guest, String> {
+    guest_by_name(name.trim()).ok_or(format!("who is '{name}'?"))
+}
+
+fn told(error: OpteError) -> String {
+    error.to_string()
+}

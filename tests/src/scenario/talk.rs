@@ -1,0 +1,144 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Lines that send a packet.
+
+use super::world::{Arrival, address, guest_by_name};
+use super::{Stage, expect};
+use crate::packets::{Body, Packet};
+use opte::tcp::TcpFlags;
+use opte_api::MacAddr;
+use std::net::IpAddr;
+
+/// Letters of TCP flags in the order of their bits.
+const FLAGS: &str = "FSRPAU";
+/// Sequence number of every SYN; what follows begins one later.
+const START: u32 = 1000;
+
+impl Stage {
+    /// `sent` is `WHO -> WHOM WHAT [NUMBERS] [ack=NUMBER]`.
+    pub(super) fn send(&mut self, sent: &str, expected: &str) -> Result<(), String> {
+        let words: Vec<&str> = sent.split_whitespace().collect();
+        let [who, "->", whom, what, rest @ ..] = words.as_slice() else {
+            return Err("a packet is WHO -> WHOM WHAT".into());
+        };
+        let (packet, receiver) = self.packet(who, whom, what, rest)?;
+        let arrival = match guest_by_name(who) {
+            Some(guest) => self.world.from_guest(guest, &packet),
+            None => self.world.from_outside(receiver.ok_or("for whom?")?, &packet),
+        };
+        self.compare(&arrival, expected, packet.src.is_ipv4())
+    }
+
+    fn packet(
+        &self,
+        who: &str,
+        whom: &str,
+        what: &str,
+        rest: &[&str],
+    ) -> Result<(Packet, Option<crate::setting::Guest>), String> {
+        let (name, detail) = what.split_once(':').unwrap_or((what, ""));
+        let ipv4 = !name.ends_with('6');
+        let name = name.trim_end_matches('6');
+        let lookup = |name: &str| address(name, ipv4).ok_or(format!("who is '{name}'?"));
+        let ((src, _), (dst, receiver)) = (lookup(who)?, lookup(whom)?);
+        let (macs, ips) = ([MacAddr::default(); 2], [src, dst]);
+        let packet = match name {
+            "udp" => {
+                let body = Body::Udp { ports: self.ports(rest)?, checksum: true };
+                Packet::new(macs, ips, body)
+            }
+            "tcp" => {
+                let body = self.tcp(detail, rest)?;
+                Packet { payload: Vec::new(), ..Packet::new(macs, ips, body) }
+            }
+            "ping" => Packet::echo(macs, ips, self.id(rest)?),
+            "pong" => {
+                let ping = Packet::echo(macs, [dst, src], self.id(rest)?);
+                Packet { macs, ..ping.reply() }
+            }
+            "gre" => Packet::new(macs, ips, Body::Other(47)),
+            "error" => {
+                let frame = self.received.get(who).ok_or("about what?")?;
+                Packet::unreachable(macs, ips, frame)
+            }
+            _ => return Err(format!("what is '{what}'?")),
+        };
+        Ok((packet, receiver))
+    }
+
+    fn id(&self, rest: &[&str]) -> Result<u16, String> {
+        self.number(rest.first().ok_or("the identifier is missing")?)
+    }
+
+    fn ports(&self, rest: &[&str]) -> Result<[u16; 2], String> {
+        let ports = rest.first().and_then(|word| word.split_once(':'));
+        let (src, dst) = ports.ok_or("ports are SOURCE:DESTINATION")?;
+        Ok([self.number(src)?, self.number(dst)?])
+    }
+
+    fn tcp(&self, letters: &str, rest: &[&str]) -> Result<Body, String> {
+        let mut flags = 0;
+        for letter in letters.chars() {
+            flags |= 1 << FLAGS.find(letter).ok_or(format!("no flag {letter}"))?;
+        }
+        let flags = TcpFlags(flags);
+        let seq = if flags.is_syn() { START } else { START + 1 };
+        let given = rest.iter().find_map(|word| word.strip_prefix("ack="));
+        let ack = match given {
+            Some(number) => number.parse().map_err(|_| "ack takes a number")?,
+            None if flags.is_ack() => START + 1,
+            None => 0,
+        };
+        Ok(Body::Tcp { ports: self.ports(rest)?, flags, numbers: [seq, ack] })
+    }
+
+    /// `expected` is `PLACE`, `drop REASON` or `reply`, and then any of `from`, `to` and `about`
+    /// with `ADDRESS[:PORT]`.
+    fn compare(&mut self, arrival: &Arrival, expected: &str, ipv4: bool) -> Result<(), String> {
+        let mut words: Vec<&str> = expected.split_whitespace().collect();
+        let count = if words.first() == Some(&"drop") { 2 } else { 1 };
+        let conditions = words.split_off(count.min(words.len()));
+        let (seen, bytes) = match arrival {
+            Arrival::Guest(guest, bytes) => (vec![format!("g{}", guest.0)], Some(bytes)),
+            Arrival::Outside(bytes) => (vec!["out".into()], Some(bytes)),
+            Arrival::Reply(bytes) => (vec!["reply".into()], Some(bytes)),
+            Arrival::Dropped(reason) => (vec!["drop".into(), (*reason).into()], None),
+        };
+        let names: Vec<&str> = seen.iter().map(String::as_str).collect();
+        if names != words {
+            return Err(format!("seen {names:?}, expected {words:?}"));
+        }
+        let Some(bytes) = bytes else { return Ok(()) };
+        self.received.insert(seen[0].clone(), bytes.clone());
+        let packet = Packet::read(bytes).ok_or("no IP packet")?;
+        for condition in conditions.chunks(2) {
+            let [kind, place] = condition else { return Err("half a condition".into()) };
+            let [src_port, dst_port] = packet.ports();
+            let (ip, port) = match *kind {
+                "from" => (packet.src, src_port),
+                "to" => (packet.dst, dst_port),
+                "about" => quoted_source(&packet).ok_or("it quotes nothing")?,
+                _ => return Err(format!("what is '{kind}'?")),
+            };
+            self.place(place, ipv4, ip, port)?;
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, place: &str, ipv4: bool, ip: IpAddr, port: u16) -> Result<(), String> {
+        let (name, number) = place.split_once(':').map_or((place, None), |(a, b)| (a, Some(b)));
+        let (expected, _) = address(name, ipv4).ok_or(format!("who is '{name}'?"))?;
+        expect("address", ip, expected)?;
+        number.map_or(Ok(()), |number| self.agree(number, port))
+    }
+}
+
+/// Source address and port of the packet that an ICMP error quotes, which may be cut.
+fn quoted_source(error: &Packet) -> Option<(IpAddr, u16)> {
+    let mut frame = vec![0; 12];
+    frame.extend_from_slice(if error.src.is_ipv4() { &[0x08, 0x00] } else { &[0x86, 0xdd] });
+    frame.extend_from_slice(&error.payload);
+    Packet::read(&frame).map(|packet| (packet.src, packet.ports()[0]))
+}

@@ -1,0 +1,174 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Two hypervisor hosts in one process, a boundary, and the underlay between them.
+
+use crate::hypervisor::{Hypervisor, Left};
+use crate::packets::{Packet, Tunnel, checksums};
+use crate::setting::{
+    BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
+};
+use opte::frame::FlatFrame;
+use opte_api::MacAddr;
+use oxide_vpc_api::mapping::BOUNDARY_VNI;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use xde::driver::DriverOptions;
+use xde::host::PortId;
+
+/// Guests and the number of the host that each is on.
+const GUESTS: [(Guest, usize); 3] = [(Guest(5), 0), (Guest(6), 0), (Guest(7), 1)];
+/// The boundary's own MAC address, as guests never see it.
+const BOUNDARY_PORT: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x99]);
+
+/// Where a packet has got to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Arrival {
+    /// To a guest.
+    Guest(Guest, Vec<u8>),
+    /// Outside.
+    Outside(Vec<u8>),
+    /// Back to its sender, as an answer of the gateway.
+    Reply(Vec<u8>),
+    /// Nowhere, for this reason.
+    Dropped(&'static str),
+}
+
+/// All there is.
+pub struct World {
+    /// The two hosts.
+    pub hosts: [Hypervisor; 2],
+    ports: BTreeMap<Guest, PortId>,
+    next_port: [u32; 2],
+}
+
+impl World {
+    /// Two hosts that know one another's guests, each with at most `flow_limit` flows.
+    pub fn new(flow_limit: u32) -> Self {
+        let options = DriverOptions { flow_limit, ..DriverOptions::new(0x5ce0) };
+        let hosts = [(); 2].map(|()| {
+            let mut host = Hypervisor::new(options);
+            add_boundary(&mut host);
+            host
+        });
+        let mut world = Self { hosts, ports: BTreeMap::new(), next_port: [0; 2] };
+        GUESTS.iter().for_each(|(guest, _)| world.add(*guest));
+        for (guest, at) in GUESTS {
+            add_peer(&mut world.hosts[1 - at], guest, at);
+        }
+        world
+    }
+
+    /// The host that a guest is on.
+    pub fn host(&mut self, guest: Guest) -> &mut Hypervisor {
+        &mut self.hosts[home(guest)]
+    }
+
+    /// Gives a guest a port.
+    pub fn add(&mut self, guest: Guest) {
+        let at = home(guest);
+        add_guest(&mut self.hosts[at], guest, at);
+        self.ports.insert(guest, PortId(self.next_port[at]));
+        self.next_port[at] += 1;
+    }
+
+    /// Moves the clocks, and lets flows expire.
+    pub fn wait(&mut self, millis: u64) {
+        for host in &mut self.hosts {
+            host.advance(millis);
+            host.expire();
+        }
+    }
+
+    /// A guest sends a packet.
+    pub fn from_guest(&mut self, guest: Guest, packet: &Packet) -> Arrival {
+        let packet = Packet { macs: guest.macs(), ..packet.clone() };
+        let (at, port) = (home(guest), self.ports[&guest]);
+        let left = self.hosts[at].from_guest(port, FlatFrame::new(packet.bytes()));
+        self.carry(at, left)
+    }
+
+    /// The boundary brings a packet from outside for a guest.
+    pub fn from_outside(&mut self, guest: Guest, packet: &Packet) -> Arrival {
+        let at = home(guest);
+        let packet = Packet { macs: [BOUNDARY_PORT, guest.mac()], ..packet.clone() };
+        let source_port = 0xc001;
+        let outer =
+            Tunnel { src: BOUNDARY, dst: HOSTS[at], source_port, vni: vni(VPC), options: vec![] };
+        let frame = outer.external().around(&packet.bytes());
+        let left = self.hosts[at].from_underlay(FlatFrame::new(frame));
+        self.carry(at, left)
+    }
+
+    /// Follows what left host `at` to where it gets.
+    fn carry(&mut self, at: usize, left: Vec<Left>) -> Arrival {
+        let mut left = left.into_iter();
+        let Some(first) = left.next() else {
+            let drops = self.hosts[at].drops();
+            assert_eq!(drops.len(), 1, "what does not leave is dropped, and told once");
+            return Arrival::Dropped(drops[0].name());
+        };
+        assert_eq!(left.next(), None, "one packet makes one packet");
+        assert_eq!(self.hosts[at].drops(), [], "what leaves is not dropped");
+        let (Left::Underlay(bytes) | Left::Guest(_, bytes) | Left::Reply(_, bytes)) = &first;
+        checksums::verify(bytes).expect("right checksums");
+        checksums::verify_quote(bytes).expect("right checksums in what is quoted");
+        match first {
+            Left::Reply(_, bytes) => Arrival::Reply(bytes),
+            Left::Guest(port, bytes) => {
+                let on_host = |guest: &Guest| home(*guest) == at && self.ports[guest] == port;
+                let guest = self.ports.keys().copied().find(on_host).expect("a known port");
+                Arrival::Guest(guest, bytes)
+            }
+            Left::Underlay(bytes) => self.cross(&bytes),
+        }
+    }
+
+    /// The underlay brings a frame to the host whose address it has.
+    fn cross(&mut self, bytes: &[u8]) -> Arrival {
+        let (outer, inner) = Tunnel::open(bytes).expect("a Geneve packet");
+        if outer.dst == BOUNDARY {
+            assert_eq!(outer.vni.get(), BOUNDARY_VNI);
+            return Arrival::Outside(inner);
+        }
+        let at = HOSTS.iter().position(|host| *host == outer.dst).expect("a known host");
+        let left = self.hosts[at].from_underlay(FlatFrame::new(bytes));
+        self.carry(at, left)
+    }
+}
+
+fn home(guest: Guest) -> usize {
+    let known = GUESTS.iter().find(|(known, _)| *known == guest);
+    known.map(|(_, at)| *at).expect("a guest of this world")
+}
+
+/// An address by its name: `g5`, `g5.floating`, `g5.ephemeral`, `g5.snat`, `out`, `gw`; and the
+/// guest that it belongs to.
+pub fn address(name: &str, ipv4: bool) -> Option<(IpAddr, Option<Guest>)> {
+    match name {
+        "out" => return Some((outside(ipv4), None)),
+        "gw" => return Some((crate::setting::gateway(ipv4), None)),
+        _ => {}
+    }
+    let (guest, part) = name.split_once('.').unwrap_or((name, "private"));
+    let guest = guest_by_name(guest)?;
+    let ip = match part {
+        "private" => guest.ip(ipv4),
+        "floating" => guest.floating(ipv4),
+        "ephemeral" => ephemeral(guest, ipv4),
+        "snat" => guest.snat(ipv4).ip,
+        _ => return None,
+    };
+    Some((ip, Some(guest)))
+}
+
+/// A guest by its name.
+pub fn guest_by_name(name: &str) -> Option<Guest> {
+    name.strip_prefix('g')?.parse().ok().map(Guest)
+}
+
+/// Another address outside that may be given to a guest alone.
+pub fn ephemeral(guest: Guest, ipv4: bool) -> IpAddr {
+    Guest(guest.0 + 100).floating(ipv4)
+}
