@@ -75,8 +75,8 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_core(path: &str) -> bool {
-    let src = |core: &&str| path.starts_with(&format!("{core}/src/"));
-    CORES.iter().any(|core| src(&core))
+    let src = |core: &str| path.starts_with(&format!("{core}/src/"));
+    CORES.iter().copied().any(src)
 }
 
 fn none(what: &str, found: Vec<String>) {
