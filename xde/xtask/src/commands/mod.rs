@@ -20,16 +20,16 @@ use std::ffi::OsString;
 pub fn vectors(args: &[OsString]) -> Result<bool> {
     // Where the user is, so that a relative folder is the one that the user means.
     let here = std::env::current_dir()?;
-    succeeds(tests_binary("vectors", Profile::Dev).args(args).dir(here))
+    succeeds(tests_binary("vectors").args(args).dir(here))
 }
 
-/// Runs both fuzz targets.
+/// Runs both fuzz targets, with the checks for overflow that only this profile has; it also
+/// unwinds, so that the input that did the harm can be saved.
 pub fn fuzz(seconds: u32) -> Result<bool> {
     let mut well = true;
     for target in ["frames", "control"] {
         let seconds = seconds.to_string();
-        well &=
-            succeeds(tests_binary("fuzz", Profile::Release).args([target, "--seconds", &seconds]))?;
+        well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
     }
     Ok(well)
 }
@@ -57,13 +57,15 @@ pub fn ci() -> Result<bool> {
     succeeds(Cmd::new("bash").arg(root().join(".ci/run")))
 }
 
-/// A program of the package with the tests.
-fn tests_binary(name: &str, profile: Profile) -> Cmd {
-    cargo()
-        .args(["run", "--quiet", "--manifest-path"])
-        .arg(root().join("Cargo.toml"))
-        .args(profile.options())
-        .args(["-p", "opte-tests", "--bin", name, "--"])
+/// A program of the package with the tests, built as tests are.
+fn tests_binary(name: &str) -> Cmd {
+    cargo().args(["run", "--quiet", "--manifest-path"]).arg(root().join("Cargo.toml")).args([
+        "-p",
+        "opte-tests",
+        "--bin",
+        name,
+        "--",
+    ])
 }
 
 /// Runs a program on our terminal; it has said itself what went wrong.

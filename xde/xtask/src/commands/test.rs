@@ -12,6 +12,7 @@ use crate::setup;
 use crate::shell::interrupted;
 use crate::workspace::cargo;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -61,8 +62,8 @@ fn workspace_tests() -> Result<Tally> {
 struct Reader {
     tally: Tally,
     in_successes: bool,
-    /// Tests of the running program that passed without doing anything.
-    skipped: usize,
+    /// Names of tests of the running program that passed without doing anything.
+    skipped: BTreeSet<String>,
 }
 
 impl Reader {
@@ -75,15 +76,15 @@ impl Reader {
         } else if line == "failures:" || result.is_some() {
             self.in_successes = false;
         }
-        let skipped = self.in_successes && line.contains(": skipped, ");
-        self.skipped += usize::from(skipped);
+        let skipped = line.split_once(": skipped, ").filter(|_| self.in_successes);
+        self.skipped.extend(skipped.map(|(name, _)| name.to_owned()));
         if let Some(mut result) = result {
-            let skipped = std::mem::take(&mut self.skipped);
+            let skipped = std::mem::take(&mut self.skipped).len();
             result.skipped += skipped;
             result.passed = result.passed.saturating_sub(skipped);
             self.tally = self.tally + result;
         }
-        skipped || !self.in_successes
+        skipped.is_some() || !self.in_successes
     }
 }
 
@@ -136,6 +137,7 @@ successes:
 ---- vectors stdout ----
 noise
 vectors: skipped, no folder of vectors
+vectors: skipped, nor an index
 failures:
 why it failed
 test result: ok. 5 passed; 1 failed; 0 ignored; 0 measured"
@@ -143,7 +145,7 @@ test result: ok. 5 passed; 1 failed; 0 ignored; 0 measured"
             .filter(|line| reader.wants_shown(line))
             .collect();
         assert_eq!(reader.tally, Tally { passed: 4, failed: 1, skipped: 1 });
-        assert_eq!(shown.len(), 5);
+        assert_eq!(shown.len(), 6);
         assert!(shown.contains(&"vectors: skipped, no folder of vectors"));
     }
 }

@@ -27,7 +27,7 @@ pub fn topology() -> String {
         boxes(&[rows]).iter().for_each(|row| line(text, &format!("{:15}{row}", "")));
     };
     let mut router = named(ROUTER.name, &ROUTER.addresses);
-    router[0] += ", router of the outside";
+    router[0] += ", the outside router";
     middle(&mut text, router);
     line(&mut text, &format!("{:29}│  the outside", ""));
     let mut boundary = named(BOUNDARY.name, &[BOUNDARY_OUTSIDE[0], BOUNDARY.underlay]);
