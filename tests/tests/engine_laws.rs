@@ -237,3 +237,23 @@ proptest! {
         prop_assert_eq!(checksums::verify(&after), Ok(()));
     }
 }
+
+/// Zero means that there is no checksum, so one that comes to zero is sent as ones (RFC 768).
+#[test]
+fn a_udp_checksum_of_zero_is_sent_as_ones() {
+    let macs = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2])];
+    for ips in [["10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"]] {
+        let ips = ips.map(|ip| ip.parse().unwrap());
+        let body = Body::Udp { ports: [1, 2], checksum: true };
+        let parcel = Parcel::new(Packet::new(macs, ips, body).bytes());
+        let at = usize::from(parcel.headers().transport) + 6;
+        // Of all source ports, one makes the checksum zero.
+        let ones = (0..=u16::MAX).filter(|port| {
+            let edit = HeaderEdit { src_port: Some(*port), ..HeaderEdit::NONE };
+            let bytes = parcel.clone().edited(&edit).frame.bytes;
+            assert_eq!(checksums::verify(&bytes), Ok(()));
+            bytes[at..at + 2] == [0xff; 2]
+        });
+        assert_eq!(ones.count(), 1);
+    }
+}

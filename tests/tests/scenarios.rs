@@ -170,6 +170,24 @@ fn flows_expire_by_their_state() {
 }
 
 #[test]
+fn a_closed_connection_does_not_wait_as_long_as_an_open_one() {
+    check(
+        "g5 -> out tcp:S 1000:80 => out from g5.snat:$t
+         out -> g5.snat tcp:SA 80:$t => g5
+         g5 -> out tcp:A 1000:80 => out
+         wait 100s
+         g5 -> out tcp:FA 1000:80 => out
+         tcp g5 = FIN_WAIT_1
+         out -> g5.snat tcp:FA 80:$t ack=1002 => g5
+         tcp g5 = TIME_WAIT
+         wait 119s
+         flows g5 = 1
+         wait 2s
+         flows g5 = 0",
+    );
+}
+
+#[test]
 fn a_full_table_gives_up_what_would_end_first() {
     check(
         "limit 3
