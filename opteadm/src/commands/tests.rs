@@ -251,7 +251,10 @@ fn firewall_errors() {
     let flags = "add-fw-rule -p opte0 --dir in --action allow --priority";
     check_error(&format!("{flags} 70000"), &["priority '70000' is out of range"]);
     check_error(&format!("{flags} 1 --hosts 10.0.0.1"), &["hosts: use any, ip=ADDRESS"]);
-    check_error(&format!("{flags} 1 --protocol icmp --ports 3"), &["protocol icmp has no ports here"]);
+    check_error(
+        &format!("{flags} 1 --protocol icmp --ports 3"),
+        &["protocol icmp has no ports here"],
+    );
     check_error("rm-fw-rule -p opte0 --dir sideways 7", &["--dir", "'in' or 'out'"]);
     check_error("rm-fw-rule -p opte0 --dir in x", &["<ID>", "invalid digit"]);
 
