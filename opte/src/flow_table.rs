@@ -194,17 +194,18 @@ impl<H: Host> FlowTable<H> {
     pub fn expire(&self, limits: &IdleLimits, now: Moment, mut ended: impl FnMut(&Flow<H>)) {
         for shard in &self.shards {
             while let Some(flow) = shard.with(|shard| shard.poll_due(now)) {
-                let mut last = now;
+                let mut seen = Use { last: now, both_ways: true };
                 let expired = self.remove_if(&flow, |used| {
-                    last = used.last;
-                    now.since(last) >= flow.idle_limit(limits)
+                    seen = used;
+                    now.since(used.last) >= flow.idle_limit(limits)
                 });
                 if expired {
                     ended(&flow);
                 } else {
                     // The limit is asked for under the lock: who changes it reschedules after.
                     self.home(&flow, |shard, hash| {
-                        let at = last.plus_millis(flow.idle_limit(limits));
+                        let end = seen.last.plus_millis(flow.idle_limit(limits));
+                        let at = if seen.both_ways { end } else { end.min(unproven(now)) };
                         shard.schedule(&flow, hash, at);
                     });
                 }
@@ -269,6 +270,12 @@ struct Use {
     both_ways: bool,
 }
 
+/// When to look at a flow that only one side has used, however long it may live: so a flood of
+/// what claims to be established is given up before the connections that it crowds.
+const fn unproven(now: Moment) -> Moment {
+    now.plus_millis(PROTECTED_IDLE)
+}
+
 /// The shards of both directions of a flow, which may be one and the same.
 struct Pair<'a, H: Host> {
     out: &'a mut Shard<H>,
@@ -310,8 +317,8 @@ impl<H: Host> Pair<'_, H> {
                 return Err(InsertError::Full);
             }
             if direction == opened {
-                let deadline = now.plus_millis(flow.idle_limit(limits));
-                self.side(direction).schedule(flow, hash, deadline);
+                let end = now.plus_millis(flow.idle_limit(limits));
+                self.side(direction).schedule(flow, hash, end.min(unproven(now)));
             }
         }
         Ok(())
