@@ -260,3 +260,28 @@ fn a_protected_connection_does_not_stand_in_the_way_of_others() {
     assert_eq!(model.flows[0].flow.tcp_state(), Some(TcpState::Established));
     assert_eq!(model.flows.len(), 1);
 }
+
+#[test]
+fn a_flood_of_one_sided_connections_gives_way_to_those_it_crowds() {
+    let mut model = Model::new(40, 1);
+    for guest in 0..20 {
+        model.insert(flow([guest, 1, guest], Direction::Out, true));
+    }
+    // In use for as long as it takes for all to be looked at.
+    for _ in 0..5 {
+        model.now = model.now.plus_millis(30_000);
+        for at in 0..20 {
+            model.touch(at, Direction::Out);
+            model.touch(at, Direction::In);
+        }
+        model.expire();
+    }
+    for guest in 20..40 {
+        model.insert(flow([guest, 2, guest], Direction::In, true));
+    }
+    for left in (20..40).rev() {
+        model.evict(left);
+        assert_eq!(model.flows.len(), left as usize);
+    }
+    assert!(model.flows.iter().all(|known| known.used == [true; 2]));
+}
