@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::world::World;
 use opte::counters::Tally;
 use opte::drop_reason::DropReason;
-use opte::frame::Frame;
+use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::port::Verdict;
@@ -36,8 +36,9 @@ pub fn parse(direction: Direction, frame: &Buffer) -> Result<Headers, DropReason
 pub fn pass(world: &World, direction: Direction, frame: &mut Buffer, tally: &mut Tally) -> bool {
     let headers = parse(direction, frame);
     let headers = headers.as_ref().map_err(|reason| *reason);
-    match world.device.port.process(direction, frame, headers, world.now, tally) {
-        Verdict::Forward(rewrite) => {
+    let mut rewrite = Rewrite::default();
+    match world.device.port.process(direction, frame, headers, world.now, tally, &mut rewrite) {
+        Verdict::Forward => {
             frame.rewrite(&rewrite);
             true
         }

@@ -9,18 +9,19 @@
 //! opens another one in the same call.
 
 use crate::drop_reason::DropReason;
+use crate::edit::HeaderEdit;
 use crate::event::{Event, FlowEnd};
 use crate::flow::{Flow, NewFlow, Opening};
 use crate::flow_key::FlowKey;
 use crate::flow_table::InsertError;
-use crate::frame::{ChecksumState, Frame};
+use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
 use crate::policy::Policy;
 use crate::port::{Caching, Passed, Port};
 use crate::quote::Quote;
 use crate::rule::Facts;
-use crate::shard::Stored;
+use crate::slot::Stored;
 use crate::tcp::{Outcome, Tracker};
 use crate::transform::Transform;
 use crate::walk::{self, Bytes, Connection, Walk};
@@ -35,7 +36,6 @@ struct Packet<'a> {
     direction: Direction,
     headers: &'a Headers,
     key: FlowKey,
-    hash: u64,
     now: Moment,
 }
 
@@ -77,25 +77,33 @@ impl<H: Host> Port<H> {
         frame: &mut F,
         headers: &Headers,
         key: FlowKey,
-        hash: u64,
         now: Moment,
+        rewrite: &mut Rewrite,
     ) -> Result<Passed, DropReason> {
         let policy = self.policy();
-        let packet = Packet { direction, headers, key, hash, now };
+        let packet = Packet { direction, headers, key, now };
         if headers.is_icmp_error() {
-            return self.decide_error(&policy, &packet, frame);
+            return self.decide_error(&policy, &packet, frame, rewrite);
         }
         for _ in 0..ROUNDS {
-            let flow = self.flows.with(&key, direction, hash, |slot| slot.flow.clone());
-            let passed = match flow {
-                Some(flow) => self.follow(&policy, &packet, frame, &flow)?,
-                None => self.open(&policy, &packet, frame)?,
+            let passed = match self.flows.find(&key, direction) {
+                Some(flow) => self.follow(&policy, &packet, frame, &flow, rewrite)?,
+                None => self.open(&policy, &packet, frame, rewrite)?,
             };
             if let Some(passed) = passed {
                 return Ok(passed);
             }
         }
         Err(DropReason::FlowConflict)
+    }
+
+    /// Uniform, keyed, constant for a connection: for choices among equals.
+    fn choice(&self, flow: &Flow<H>) -> u64 {
+        self.chooser.hash(flow.opening_key())
+    }
+
+    fn compile(&self, edit: &HeaderEdit, packet: &Packet<'_>) -> Transform {
+        Transform::compile(edit, &packet.key, packet.headers, |path| self.paths.share(path))
     }
 
     /// Judges every connection now, so that those which the policy has ended give back what they
@@ -116,6 +124,7 @@ impl<H: Host> Port<H> {
         packet: &Packet<'_>,
         frame: &mut F,
         flow: &Arc<Flow<H>>,
+        rewrite: &mut Rewrite,
     ) -> Result<Option<Passed>, DropReason> {
         let Packet { direction, headers, now, .. } = *packet;
         if let Judgement::Cut = self.judge(policy, flow) {
@@ -128,13 +137,14 @@ impl<H: Host> Port<H> {
                 let bytes = inner_bytes(frame, headers);
                 let connection = Some(flow.connection());
                 let facts = Facts::of(headers);
+                let choice = self.choice(flow);
                 let mut walk =
-                    Walk::new(&policy.rules, direction, facts, flow.hash, connection, Some(bytes));
+                    Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
                 walk.origin(headers.mark);
                 if let walk::Passed::Reply(bytes) = walk.run()? {
                     return Ok(Some(Passed::Reply(bytes)));
                 }
-                Transform::compile(&walk.edit, &packet.key)
+                self.compile(&walk.edit, packet)
             }
         };
         if let Some(segment) = headers.segment.as_ref().filter(|s| !flow.is_plain(Some(s))) {
@@ -145,24 +155,20 @@ impl<H: Host> Port<H> {
                     return Ok(None);
                 }
                 Some(Outcome::Changed | Outcome::Closed) => {
-                    self.flows.reschedule(flow, &policy.rules.idle, now);
+                    self.flows.refresh(flow, &policy.rules.idle, now);
                 }
                 Some(Outcome::Same | Outcome::Unexpected) | None => {}
             }
         }
         let len = frame.len() - usize::from(headers.ether);
-        let rewrite = transform.apply(frame, headers)?;
-        let stored = Stored {
-            generation: policy.generation,
-            macs: headers.macs,
-            mark: headers.mark,
-            transform,
-        };
-        self.flows.with_side(flow, direction, |slot| {
-            slot.stored = Some(stored);
+        transform.apply(frame, headers, rewrite)?;
+        let stored = Stored { generation: policy.generation, transform };
+        let old = self.flows.with_side(flow, direction, |slot| {
             slot.touch(now, len);
+            slot.stored.replace(stored)
         });
-        Ok(Some(Passed::Decided(rewrite)))
+        drop(old); // Outside of the lock.
+        Ok(Some(Passed::Decided))
     }
 
     /// A SYN with the addresses and ports of a live connection takes its place only if it may open
@@ -174,9 +180,9 @@ impl<H: Host> Port<H> {
         flow: &Flow<H>,
     ) -> Result<(), DropReason> {
         let Packet { direction, headers, .. } = *packet;
-        let connection = Some(Connection { opened: direction, binding: flow.binding });
-        let facts = Facts::of(headers);
-        let mut walk = Walk::new(&policy.rules, direction, facts, flow.hash, connection, None);
+        let connection = Some(Connection { opened: direction, binding: flow.binding() });
+        let (facts, choice) = (Facts::of(headers), self.choice(flow));
+        let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, None);
         walk.origin(headers.mark);
         walk.run().map(drop)
     }
@@ -192,7 +198,7 @@ impl<H: Host> Port<H> {
         if self.caching == Caching::Never {
             return None;
         }
-        let stored = self.flows.with_side(flow, packet.direction, |slot| slot.stored)??;
+        let stored = self.flows.with_side(flow, packet.direction, |slot| slot.stored.clone())??;
         stored.holds(policy.generation, packet.headers).then_some(stored.transform)
     }
 
@@ -202,12 +208,12 @@ impl<H: Host> Port<H> {
             return Judgement::Keep;
         }
         let direction = flow.opening.direction;
-        let connection = Some(flow.connection());
-        let mut walk =
-            Walk::new(&policy.rules, direction, flow.opening_facts(), flow.hash, connection, None);
+        let (facts, choice) = (flow.opening_facts(), self.choice(flow));
+        let connection = flow.connection();
+        let mut walk = Walk::new(&policy.rules, direction, facts, choice, Some(connection), None);
         walk.origin(flow.opening.mark);
         let stands = walk.run().is_ok()
-            && walk.binding == flow.binding
+            && walk.binding == connection.binding
             && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
         if stands {
             flow.set_allowed_by(walk.allowed_by);
@@ -226,20 +232,21 @@ impl<H: Host> Port<H> {
         policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
+        rewrite: &mut Rewrite,
     ) -> Result<Passed, DropReason> {
         let Packet { direction, headers, key, .. } = *packet;
         let quote = Quote::read(frame.head(), headers)?;
         let about = quote.as_ref().and_then(|quote| quote.answer_key(direction, &key));
-        let flow = about.filter(|_| key.is_about_connection()).and_then(|about| {
-            let hash = self.flows.hash(&about, direction);
-            self.flows.with(&about, direction, hash, |slot| slot.flow.clone())
-        });
+        let flow = about
+            .filter(|_| key.is_about_connection())
+            .and_then(|about| self.flows.find(&about, direction));
         let flow = flow.filter(|flow| matches!(self.judge(policy, flow), Judgement::Keep));
         // Whichever way the connection was opened, the error is no opening.
         let connection = flow
             .as_ref()
-            .map(|flow| Connection { opened: direction.reverse(), binding: flow.binding });
-        let choice = flow.as_ref().map_or_else(|| self.chooser.hash(&key), |flow| flow.hash);
+            .map(|flow| Connection { opened: direction.reverse(), binding: flow.binding() });
+        let choice =
+            flow.as_ref().map_or_else(|| self.chooser.hash(&key), |flow| self.choice(flow));
         let bytes = inner_bytes(frame, headers);
         let facts = Facts::of(headers);
         let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
@@ -252,7 +259,7 @@ impl<H: Host> Port<H> {
         if let (Some(quote), Some(binding)) = (quote, binding) {
             quote.translate(frame, headers, direction, &binding)?;
         }
-        Transform::compile(&edit, &key).apply(frame, headers).map(Passed::Decided)
+        self.compile(&edit, packet).apply(frame, headers, rewrite).map(|()| Passed::Decided)
     }
 
     /// A packet that opens a connection. `None`: another CPU was faster.
@@ -261,6 +268,7 @@ impl<H: Host> Port<H> {
         policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
+        rewrite: &mut Rewrite,
     ) -> Result<Option<Passed>, DropReason> {
         let Packet { direction, headers, key, now, .. } = *packet;
         let choice = self.chooser.hash(&key);
@@ -278,7 +286,7 @@ impl<H: Host> Port<H> {
             None => None,
         };
         let far_key = walk.key().ok_or(DropReason::GatewayDeny)?;
-        let transform = Transform::compile(&walk.edit, &key);
+        let transform = self.compile(&walk.edit, packet);
         let flow = Arc::new(Flow::new(NewFlow {
             opening: Opening { direction, macs: headers.macs, mark: headers.mark },
             key,
@@ -286,18 +294,17 @@ impl<H: Host> Port<H> {
             binding: walk.binding,
             lease: walk.lease.take(),
             allowed_by: walk.allowed_by,
-            hash: choice,
             tracker,
             generation: policy.generation,
         }));
         drop(walk);
-        if !self.enter(policy, packet, &flow, transform)? {
+        if !self.enter(policy, packet, &flow, &transform)? {
             return Ok(None);
         }
         let len = frame.len() - usize::from(headers.ether);
-        let rewrite = transform.apply(frame, headers)?;
+        transform.apply(frame, headers, rewrite)?;
         self.flows.with_side(&flow, direction, |slot| slot.touch(now, len));
-        Ok(Some(Passed::Decided(rewrite)))
+        Ok(Some(Passed::Decided))
     }
 
     /// Enters a flow. False: the place was taken, and the packet is to be decided again.
@@ -306,18 +313,17 @@ impl<H: Host> Port<H> {
         policy: &Policy,
         packet: &Packet<'_>,
         flow: &Arc<Flow<H>>,
-        transform: Transform,
+        transform: &Transform,
     ) -> Result<bool, DropReason> {
-        let stored = Stored {
-            generation: policy.generation,
-            macs: packet.headers.macs,
-            mark: packet.headers.mark,
-            transform,
+        let insert = || {
+            let transform = transform.clone();
+            let stored = Stored { generation: policy.generation, transform };
+            self.flows.insert(flow, Some(stored), &policy.rules.idle, packet.now)
         };
-        let insert = || self.flows.insert(flow, Some(stored), &policy.rules.idle, packet.now);
         let inserted = match insert() {
             Err(InsertError::Full) => {
-                let evicted = self.flows.evict(packet.hash, &policy.rules.idle, packet.now);
+                let hash = self.flows.hash(&packet.key, packet.direction);
+                let evicted = self.flows.evict(hash, &policy.rules.idle, packet.now);
                 let evicted = evicted.ok_or(DropReason::FlowTableFull)?;
                 self.ended(&evicted, FlowEnd::Evicted);
                 insert()

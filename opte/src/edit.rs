@@ -15,7 +15,7 @@ use core::net::IpAddr;
 use opte_api::{MacAddr, Protocol};
 
 /// What becomes of the outer headers.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum OuterEdit {
     /// They stay.
     #[default]

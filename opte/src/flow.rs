@@ -13,11 +13,13 @@ use crate::policy::{Generation, IdleLimits};
 use crate::rule::{Facts, RuleId};
 use crate::tcp::{Outcome, Segment, TcpState, Tracker, idle_limit, is_plain};
 use crate::walk::Connection;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use opte_api::Direction;
 
 /// No rule has this number: they count from zero.
 const NO_RULE: u64 = u64::MAX;
+/// No flow has this number.
+const NO_NUMBER: u32 = u32::MAX;
 
 /// What is known of the packet that opened a connection: enough to judge the connection anew.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,16 @@ struct TcpPart<H: Host> {
     state: AtomicU8,
 }
 
+/// How the two keys of a flow differ by translation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Translated {
+    No,
+    /// One address for one.
+    Address,
+    /// Address and port, or echo identifier.
+    Port,
+}
+
 /// A connection.
 ///
 /// Its two keys are those that packets have as they come: from the guest ([`Direction::Out`])
@@ -44,11 +56,10 @@ struct TcpPart<H: Host> {
 pub struct Flow<H: Host> {
     /// The packet that opened it.
     pub opening: Opening,
-    /// How it is translated.
-    pub binding: Option<NatBinding>,
-    /// Uniform, keyed, constant: for choices among equals.
-    pub hash: u64,
     keys: [FlowKey; 2],
+    translated: Translated,
+    /// Where it is in the table, as long as it is there.
+    number: AtomicU32,
     judged: AtomicU64,
     /// [`NO_RULE`] if a default let it be.
     allowed_by: AtomicU64,
@@ -70,8 +81,6 @@ pub struct NewFlow {
     pub lease: Option<Lease>,
     /// The rule that let it be.
     pub allowed_by: Option<RuleId>,
-    /// For choices among equals.
-    pub hash: u64,
     /// Tracker of a TCP connection.
     pub tracker: Option<Tracker>,
     /// The policy that decided.
@@ -84,9 +93,13 @@ impl<H: Host> Flow<H> {
         let back = new.far_key.mirror();
         Self {
             opening: new.opening,
-            binding: new.binding,
+            translated: match new.binding.map(|binding| binding.external_port) {
+                None => Translated::No,
+                Some(None) => Translated::Address,
+                Some(Some(_)) => Translated::Port,
+            },
+            number: AtomicU32::new(NO_NUMBER),
             allowed_by: AtomicU64::new(new.allowed_by.map_or(NO_RULE, |rule| rule.0)),
-            hash: new.hash,
             keys: match new.opening.direction {
                 Direction::Out => [new.key, back],
                 Direction::In => [back, new.key],
@@ -114,9 +127,36 @@ impl<H: Host> Flow<H> {
         self.key(self.opening.direction)
     }
 
+    /// How it is translated: what its two keys say.
+    pub fn binding(&self) -> Option<NatBinding> {
+        let [out, inbound] = &self.keys;
+        let leased = match self.translated {
+            Translated::No => return None,
+            Translated::Address => false,
+            Translated::Port => true,
+        };
+        let private_port = if out.is_echo() { out.dst_port() } else { out.src_port() };
+        Some(NatBinding {
+            private_ip: out.src(),
+            external_ip: inbound.dst(),
+            private_port: if leased { private_port } else { 0 },
+            external_port: leased.then(|| inbound.dst_port()),
+        })
+    }
+
     /// What a walk needs to know.
-    pub const fn connection(&self) -> Connection {
-        Connection { opened: self.opening.direction, binding: self.binding }
+    pub fn connection(&self) -> Connection {
+        Connection { opened: self.opening.direction, binding: self.binding() }
+    }
+
+    /// Its number in the flow table.
+    pub(crate) fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Says what its number in the flow table is to be.
+    pub(crate) fn set_number(&self, number: u32) {
+        self.number.store(number, Ordering::Relaxed);
     }
 
     /// The opening packet, to walk again.

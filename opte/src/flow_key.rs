@@ -23,14 +23,49 @@ const ONE_WAY: u64 = 1 << 16;
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct FlowKey([u64; 5]);
 
+/// Source and destination address of a packet, and their family, as a key has them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    words: [u64; 4],
+    family: u64,
+}
+
+impl Ends {
+    /// From the fields of an IPv4 header.
+    #[inline]
+    pub const fn ipv4(src: [u8; 4], dst: [u8; 4]) -> Self {
+        let [src, dst] = [u32::from_be_bytes(src) as u64, u32::from_be_bytes(dst) as u64];
+        Self { words: [0, V4_MAPPED | src, 0, V4_MAPPED | dst], family: 4 }
+    }
+
+    /// From the fields of an IPv6 header.
+    #[inline]
+    pub const fn ipv6(src: [u8; 16], dst: [u8; 16]) -> Self {
+        let [src, dst] = [u128::from_be_bytes(src), u128::from_be_bytes(dst)];
+        let words = [(src >> 64) as u64, src as u64, (dst >> 64) as u64, dst as u64];
+        Self { words, family: 6 }
+    }
+
+    /// Both are IPv4.
+    #[inline]
+    pub const fn is_ipv4(&self) -> bool {
+        self.family == 4
+    }
+}
+
 impl FlowKey {
     /// The key of these addresses and ports. Both addresses are of one family.
     pub fn new(src: IpAddr, dst: IpAddr, protocol: Protocol, ports: [u16; 2]) -> Self {
-        let [s0, s1] = words(src);
-        let [d0, d1] = words(dst);
+        let ([s0, s1], [d0, d1]) = (words(src), words(dst));
         let family = if src.is_ipv4() { 4 } else { 6 };
-        let [src_port, dst_port] = ports.map(u64::from);
-        let last = src_port << 48 | dst_port << 32 | u64::from(protocol.0) << 8 | family;
+        Self::of(Ends { words: [s0, s1, d0, d1], family }, protocol, ports)
+    }
+
+    #[inline]
+    pub(crate) const fn of(ends: Ends, protocol: Protocol, ports: [u16; 2]) -> Self {
+        let [s0, s1, d0, d1] = ends.words;
+        let [src_port, dst_port] = [ports[0] as u64, ports[1] as u64];
+        let last = src_port << 48 | dst_port << 32 | (protocol.0 as u64) << 8 | ends.family;
         Self([s0, s1, d0, d1, last])
     }
 

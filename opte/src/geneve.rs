@@ -30,7 +30,7 @@ pub struct Dialect {
 }
 
 /// Origin of a frame in one comparable word: VNI, external mark, or "from the guest".
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Mark(u32);
 
 impl Mark {

@@ -9,19 +9,20 @@
 //! the same difference.
 
 use crate::drop_reason::DropReason;
-use crate::flow_key::FlowKey;
+use crate::flow_key::{Ends, FlowKey};
 use crate::geneve::Mark;
 use crate::tcp::{Segment, SeqNumber, TcpFlags};
 use crate::wire::{
     ETHER_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether, Extension, IPV4_LEN, IPV6_LEN,
     Icmp, Ipv4, Ipv6, Tcp, Udp, view,
 };
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte_api::{MacAddr, Protocol};
 
 /// Most extension headers of one IPv6 packet.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
+/// What is looked at of a longer head, so that offsets have 16 bits.
+const HEAD_MAX: usize = u16::MAX as usize;
 const IGMP: u8 = 2;
 const NO_NEXT_HEADER: u8 = 59;
 const HOP_BY_HOP: u8 = 0;
@@ -30,7 +31,7 @@ const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
 /// Destination and source address of the inner Ethernet header.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct MacPair {
     /// Destination.
     pub dst: MacAddr,
@@ -76,18 +77,23 @@ impl Headers {
         let header: &Ether = view(head, ether)?;
         let macs = MacPair { dst: MacAddr(header.dst), src: MacAddr(header.src) };
         let ip = ether + ETHER_LEN;
+        // All other offsets are at most 64 KiB behind this one, within the head.
+        if head.len() > usize::from(u16::MAX) {
+            return Self::parse(head.get(..HEAD_MAX).unwrap_or_default(), len, ether, mark);
+        }
         let packet = match header.ether_type.get() {
             ETHERTYPE_IPV4 => parse_ipv4(head, len, ip)?,
             ETHERTYPE_IPV6 => parse_ipv6(head, len, ip)?,
             ETHERTYPE_ARP => {
-                let offset = offset(ip)?;
+                let (ether, ip) = (ether as u16, ip as u16);
+                let (payload, end) = (Payload::Arp, len as u32);
                 return Ok(Self {
-                    ether: self::offset(ether)?,
-                    ip: offset,
-                    transport: offset,
-                    end: len as u32,
+                    ether,
+                    ip,
+                    transport: ip,
+                    end,
                     macs,
-                    payload: Payload::Arp,
+                    payload,
                     segment: None,
                     mark,
                 });
@@ -96,17 +102,12 @@ impl Headers {
         };
         let (ports, segment) = packet.transport(head)?;
         Ok(Self {
-            ether: offset(ether)?,
-            ip: offset(ip)?,
-            transport: offset(packet.at)?,
+            ether: ether as u16,
+            ip: ip as u16,
+            transport: packet.at as u16,
             end: packet.end as u32,
             macs,
-            payload: Payload::Ip(FlowKey::new(
-                packet.src,
-                packet.dst,
-                Protocol(packet.protocol),
-                ports,
-            )),
+            payload: Payload::Ip(packet.key(ports)),
             segment,
             mark,
         })
@@ -126,15 +127,10 @@ impl Headers {
     }
 }
 
-fn offset(at: usize) -> Result<u16, DropReason> {
-    u16::try_from(at).map_err(|_| DropReason::Truncated)
-}
-
 /// An IP packet whose transport header begins at `at` and whose data ends at `end`.
 struct Packet {
-    src: IpAddr,
-    dst: IpAddr,
-    protocol: u8,
+    ends: Ends,
+    protocol: Protocol,
     at: usize,
     end: usize,
 }
@@ -158,9 +154,8 @@ fn parse_ipv4(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
         return Err(DropReason::Fragment);
     }
     Ok(Packet {
-        src: Ipv4Addr::from(header.src).into(),
-        dst: Ipv4Addr::from(header.dst).into(),
-        protocol: header.protocol,
+        ends: Ends::ipv4(header.src, header.dst),
+        protocol: Protocol(header.protocol),
         at: at + header_len,
         end: at + total_len,
     })
@@ -176,11 +171,16 @@ fn parse_ipv6(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
     if end > len {
         return Err(DropReason::Truncated);
     }
-    let (protocol, transport) = skip_extensions(head, header.next, at + IPV6_LEN, end)?;
+    let (protocol, transport) = match header.next {
+        // Most packets have no extension headers.
+        next if Protocol(next) == Protocol::TCP || Protocol(next) == Protocol::UDP => {
+            (next, at + IPV6_LEN)
+        }
+        next => skip_extensions(head, next, at + IPV6_LEN, end)?,
+    };
     Ok(Packet {
-        src: Ipv6Addr::from(header.src).into(),
-        dst: Ipv6Addr::from(header.dst).into(),
-        protocol,
+        ends: Ends::ipv6(header.src, header.dst),
+        protocol: Protocol(protocol),
         at: transport,
         end,
     })
@@ -231,10 +231,15 @@ pub(crate) fn skip_extensions(
 }
 
 impl Packet {
+    #[inline]
+    fn key(&self, ports: [u16; 2]) -> FlowKey {
+        FlowKey::of(self.ends, self.protocol, ports)
+    }
+
     /// Ports as they stand in a key, and the TCP header.
     #[inline]
     fn transport(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
-        match (Protocol(self.protocol), self.src.is_ipv4()) {
+        match (self.protocol, self.ends.is_ipv4()) {
             (Protocol::TCP, _) => self.tcp(head),
             (Protocol::UDP, _) => self.udp(head),
             (Protocol::ICMP, true) | (Protocol::ICMPV6, false) => self.icmp(head),
@@ -245,6 +250,7 @@ impl Packet {
         }
     }
 
+    #[inline]
     fn header<'a, T>(&self, head: &'a [u8]) -> Result<&'a T, DropReason>
     where
         T: zerocopy::FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
@@ -291,9 +297,9 @@ impl Packet {
     fn icmp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
         let header: &Icmp = self.header(head)?;
         let kind = u16::from_be_bytes([header.kind, header.code]);
-        let echo = match self.src {
-            IpAddr::V4(_) => kind == 0x0800 || kind == 0,
-            IpAddr::V6(_) => kind == 0x8000 || kind == 0x8100,
+        let echo = match self.ends.is_ipv4() {
+            true => kind == 0x0800 || kind == 0,
+            false => kind == 0x8000 || kind == 0x8100,
         };
         Ok(([kind, if echo { header.id.get() } else { 0 }], None))
     }

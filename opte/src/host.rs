@@ -8,14 +8,18 @@ use crate::event::Event;
 
 /// A lock around a value, used through closures so that no guard outlives its purpose.
 ///
-/// The engine nests locks in one place only (`FlowTable`, two shards, lower index first) and
-/// calls nothing of the host's while it holds one.
+/// The engine nests locks in one place only, in the order that `opte::flow_table` tells, and calls
+/// nothing of the host's but [`crate::frame::Frame`] while it holds one.
 pub trait Lock<T>: Send + Sync {
     /// Wraps `value`.
     fn new(value: T) -> Self;
 
     /// Runs `f` alone with the value.
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R;
+
+    /// Reads some of the memory of the lock without taking it, so that it is near when it is
+    /// taken. A hint, which a host may ignore.
+    fn glance(&self) {}
 }
 
 /// Told of events as they happen, on the thread that caused them. Must not block.

@@ -25,7 +25,7 @@ const HOP_LIMIT: u8 = 64;
 const ETHERTYPE_TRANSPARENT: [u8; 2] = [0x65, 0x58];
 
 /// Geneve options in wire form, up to eight bytes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct GeneveOptions {
     bytes: [u8; OPTIONS_MAX],
     len: u8,
@@ -49,7 +49,7 @@ impl GeneveOptions {
 }
 
 /// Everything that is decided about a packet's outer headers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Outer {
     /// This host.
     pub src: Ipv6Addr,

@@ -18,6 +18,7 @@ use crate::flow_table::FlowTable;
 use crate::frame::{Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Lock, Moment, Observer};
+use crate::paths::Paths;
 use crate::policy::{Generation, Policy, PolicyRules};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,8 +28,8 @@ use opte_api::Direction;
 /// What becomes of a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// It goes on, its inner headers rewritten in place, and the rest as told.
-    Forward(Rewrite),
+    /// It goes on, its inner headers rewritten in place; the host does the rest as it was told.
+    Forward,
     /// It is answered: these bytes are an inner frame to its sender.
     Reply(Vec<u8>),
     /// It ends here.
@@ -67,6 +68,7 @@ pub struct Port<H: Host> {
     pub(crate) observer: Arc<H::Observer>,
     pub(crate) chooser: KeyHasher,
     pub(crate) caching: Caching,
+    pub(crate) paths: Paths<H>,
     policy: H::Lock<Arc<Policy>>,
     generation: AtomicU64,
     running: AtomicBool,
@@ -75,17 +77,11 @@ pub struct Port<H: Host> {
 /// How a packet went, before it is accounted for.
 pub(crate) enum Passed {
     /// Ran a stored transform.
-    Hit(Rewrite),
+    Hit,
     /// Was decided anew.
-    Decided(Rewrite),
+    Decided,
     /// Was answered.
     Reply(Vec<u8>),
-}
-
-/// What the look-up on the fast path found.
-enum Found {
-    Done(Result<Rewrite, DropReason>),
-    Stale,
 }
 
 impl<H: Host> Port<H> {
@@ -101,6 +97,7 @@ impl<H: Host> Port<H> {
             // anything about buckets.
             chooser: KeyHasher::new(options.seed.rotate_left(32) ^ 0x6f70_7465),
             caching: options.caching,
+            paths: Paths::new(options.seed),
             policy: H::Lock::new(Arc::new(Policy { generation, rules })),
             generation: AtomicU64::new(generation.0),
             running: AtomicBool::new(true),
@@ -150,9 +147,24 @@ impl<H: Host> Port<H> {
         &self.counters
     }
 
-    /// Decides about one packet and rewrites its inner headers. `headers` are the result of
-    /// parsing it, or why that failed. What happened is added to `tally`, which the caller adds
-    /// to the port's counters once for a batch.
+    /// Where the flow of a packet is likely to be. With [`Port::glance`] for packets to come: so
+    /// waits for memory overlap instead of adding up.
+    #[inline]
+    pub fn likely_cell(&self, direction: Direction, headers: &Headers) -> Option<u32> {
+        let hash = self.flows.hash(headers.key()?, direction);
+        self.flows.candidate(hash, direction)
+    }
+
+    /// Brings what is at a likely place near, and does nothing else.
+    #[inline]
+    pub fn glance(&self, cell: u32) {
+        self.flows.glance(cell);
+    }
+
+    /// Decides about one packet, rewrites its inner headers, and says by `rewrite` what is left to
+    /// be done by the host if it is forwarded. `headers` are the result of parsing it, or why that
+    /// failed. What happened is added to `tally`, which the caller adds to the port's counters
+    /// once for a batch.
     #[inline]
     pub fn process<F: Frame>(
         &self,
@@ -161,9 +173,10 @@ impl<H: Host> Port<H> {
         headers: Result<&Headers, DropReason>,
         now: Moment,
         tally: &mut Tally,
+        rewrite: &mut Rewrite,
     ) -> Verdict {
         let passed = match headers {
-            Ok(headers) if self.is_running() => self.pass(direction, frame, headers, now),
+            Ok(headers) if self.is_running() => self.pass(direction, frame, headers, now, rewrite),
             Ok(_) => Err(DropReason::PortState),
             Err(reason) => Err(reason),
         };
@@ -173,17 +186,17 @@ impl<H: Host> Port<H> {
                 side.replies += 1;
                 Verdict::Reply(bytes)
             }
-            Ok(Passed::Hit(rewrite)) => {
+            Ok(Passed::Hit) => {
                 side.hits += 1;
                 side.packets += 1;
                 side.bytes += inner_len(frame, headers) as u64;
-                Verdict::Forward(rewrite)
+                Verdict::Forward
             }
-            Ok(Passed::Decided(rewrite)) => {
+            Ok(Passed::Decided) => {
                 side.misses += 1;
                 side.packets += 1;
                 side.bytes += inner_len(frame, headers) as u64;
-                Verdict::Forward(rewrite)
+                Verdict::Forward
             }
             Err(reason) => {
                 self.counters.dropped(direction, reason);
@@ -201,6 +214,7 @@ impl<H: Host> Port<H> {
         frame: &mut F,
         headers: &Headers,
         now: Moment,
+        rewrite: &mut Rewrite,
     ) -> Result<Passed, DropReason> {
         let Some(key) = headers.key() else {
             return self.decide_without_flow(direction, frame, headers);
@@ -208,23 +222,20 @@ impl<H: Host> Port<H> {
         let hash = self.flows.hash(key, direction);
         if self.caching == Caching::Stored {
             let generation = self.generation();
-            let found = self.flows.with(key, direction, hash, |slot| match &slot.stored {
-                Some(stored)
-                    if stored.holds(generation, headers)
-                        && slot.flow.is_plain(headers.segment.as_ref()) =>
-                {
-                    let len = frame.len() - usize::from(headers.ether);
-                    let rewrite = stored.transform.apply(frame, headers);
-                    slot.touch(now, len);
-                    Found::Done(rewrite)
+            let hit = self.flows.with(key, direction, hash, |slot| {
+                let stored = slot.stored.as_ref()?;
+                if !stored.holds(generation, headers) || !slot.is_plain(headers.segment.as_ref()) {
+                    return None;
                 }
-                _ => Found::Stale,
+                let applied = stored.transform.apply(frame, headers, rewrite);
+                slot.touch(now, frame.len() - usize::from(headers.ether));
+                Some(applied)
             });
-            if let Some(Found::Done(rewrite)) = found {
-                return rewrite.map(Passed::Hit);
+            if let Some(Some(applied)) = hit {
+                return applied.map(|()| Passed::Hit);
             }
         }
-        self.decide(direction, frame, headers, *key, hash, now)
+        self.decide(direction, frame, headers, *key, now, rewrite)
     }
 
     /// Removes flows that were idle for too long.

@@ -6,34 +6,52 @@
 //!
 //! Old and new values of every field are known when a flow is decided, so what a rewrite does to
 //! each checksum is known too: [`Transform`] holds new bytes and checksum deltas, and applying it
-//! never looks at what the packet said before.
+//! never looks at what the packet said before. What many flows have in common (MAC addresses,
+//! translated addresses, outer headers) stands in a [`Path`] that they share.
 
 use crate::checksum::Delta;
 use crate::drop_reason::DropReason;
 use crate::edit::{HeaderEdit, OuterEdit};
 use crate::flow_key::FlowKey;
 use crate::frame::{ChecksumState, Frame, Rewrite};
-use crate::headers::Headers;
+use crate::geneve::Mark;
+use crate::headers::{Headers, MacPair};
+use crate::outer::Outer;
 use crate::wire::{Ether, Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
-use opte_api::{MacAddr, Protocol};
+use opte_api::Protocol;
+
+/// What the packets of many flows have in common: where they come from, and where they go.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Path {
+    /// MAC addresses as they come.
+    old_macs: MacPair,
+    /// What the outer headers said of their origin.
+    mark: Mark,
+    /// MAC addresses as they leave.
+    macs: MacPair,
+    /// Source address as it leaves, if it changes; IPv4 as an IPv4-mapped address.
+    src: Option<[u8; 16]>,
+    /// Destination address as it leaves, if it changes.
+    dst: Option<[u8; 16]>,
+    /// What becomes of the outer headers; the source port is each flow's own.
+    outer: OuterEdit,
+}
 
 /// An edit, ready to be applied to any packet of one direction of one flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Transform {
-    src_mac: Option<MacAddr>,
-    dst_mac: Option<MacAddr>,
-    kind: Kind,
-    addresses: bool,
-    src: [u8; 16],
-    dst: [u8; 16],
+    path: Arc<Path>,
     ports: [u16; 2],
     ip_delta: Delta,
     /// Addresses of the pseudo-header, and ports or identifier.
     transport_delta: Delta,
     /// Addresses of the pseudo-header alone, for checksums that somebody else completes.
     pseudo_delta: Delta,
-    outer: OuterEdit,
+    /// Outer source port, where outer headers are put in front.
+    source_port: u16,
+    kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,13 +67,39 @@ enum Kind {
     Other,
 }
 
+impl Path {
+    /// The path of packets with these headers under `edit`, and their outer source port.
+    fn new(edit: &HeaderEdit, headers: &Headers, old: &FlowKey, new: &FlowKey) -> (Self, u16) {
+        let changed = |old: IpAddr, new: IpAddr| (old != new).then(|| octets(new));
+        let (outer, source_port) = match edit.outer {
+            OuterEdit::Set(outer) => {
+                (OuterEdit::Set(Outer { source_port: 0, ..outer }), outer.source_port)
+            }
+            other => (other, 0),
+        };
+        let path = Self {
+            old_macs: headers.macs,
+            mark: headers.mark,
+            macs: edit.macs(headers.macs),
+            src: changed(old.src(), new.src()),
+            dst: changed(old.dst(), new.dst()),
+            outer,
+        };
+        (path, source_port)
+    }
+}
+
 impl Transform {
-    /// Compiles `edit` for packets of `key`.
-    pub fn compile(edit: &HeaderEdit, key: &FlowKey) -> Self {
+    /// Compiles `edit` for packets of `key` with MAC addresses and mark as in `headers`. `share`
+    /// finds a path that others have already.
+    pub fn compile(
+        edit: &HeaderEdit,
+        key: &FlowKey,
+        headers: &Headers,
+        share: impl FnOnce(Path) -> Arc<Path>,
+    ) -> Self {
         let new = edit.key(*key);
-        let (src, dst) = (octets(new.src()), octets(new.dst()));
-        let (old_src, old_dst) = (octets(key.src()), octets(key.dst()));
-        let addresses = src != old_src || dst != old_dst;
+        let (path, source_port) = Path::new(edit, headers, key, &new);
         let kind = match key.protocol() {
             _ if new == *key => Kind::Untouched,
             Protocol::TCP => Kind::Tcp,
@@ -64,7 +108,12 @@ impl Transform {
             Protocol::ICMP | Protocol::ICMPV6 => Kind::Icmp,
             _ => Kind::Other,
         };
-        let address_delta = Delta::default().replace(&old_src, &src).replace(&old_dst, &dst);
+        let mut address_delta = Delta::default();
+        for (old, new) in [(key.src(), &path.src), (key.dst(), &path.dst)] {
+            if let Some(new) = new {
+                address_delta = address_delta.replace(&octets(old), new);
+            }
+        }
         // ICMP over IPv4 has no pseudo-header (RFC 792); ICMPv6 has (RFC 4443, section 2.3).
         let pseudo_delta =
             if key.protocol() == Protocol::ICMP { Delta::default() } else { address_delta };
@@ -73,43 +122,56 @@ impl Transform {
             .replace(&key.src_port().to_be_bytes(), &ports[0].to_be_bytes())
             .replace(&key.dst_port().to_be_bytes(), &ports[1].to_be_bytes());
         Self {
-            src_mac: edit.src_mac,
-            dst_mac: edit.dst_mac,
-            kind,
-            addresses,
-            src,
-            dst,
+            path: share(path),
             ports,
             ip_delta: if key.is_ipv4() { address_delta } else { Delta::default() },
             transport_delta,
             pseudo_delta,
-            outer: edit.outer,
+            source_port,
+            kind,
         }
     }
 
-    /// Rewrites the inner headers of `frame` in place, and tells the host the rest.
+    /// Was compiled for packets with these MAC addresses and this mark.
     #[inline]
-    pub fn apply(&self, frame: &mut impl Frame, headers: &Headers) -> Result<Rewrite, DropReason> {
+    pub fn is_for(&self, headers: &Headers) -> bool {
+        self.path.mark == headers.mark && self.path.old_macs == headers.macs
+    }
+
+    /// Rewrites the inner headers of `frame` in place, and tells the host the rest by `rewrite`.
+    #[inline]
+    pub fn apply(
+        &self,
+        frame: &mut impl Frame,
+        headers: &Headers,
+        rewrite: &mut Rewrite,
+    ) -> Result<(), DropReason> {
         let partial = matches!(frame.offload().checksum, ChecksumState::Partial { .. });
         self.write(frame.head_mut(), headers, partial)?;
-        Ok(match self.outer {
-            OuterEdit::Keep => Rewrite::default(),
-            OuterEdit::Strip => Rewrite { strip: headers.ether, outer: None },
-            OuterEdit::Set(outer) => Rewrite { strip: headers.ether, outer: Some(outer) },
-        })
+        match &self.path.outer {
+            OuterEdit::Keep => *rewrite = Rewrite::default(),
+            OuterEdit::Strip => {
+                rewrite.strip = headers.ether;
+                rewrite.outer = None;
+            }
+            OuterEdit::Set(outer) => {
+                rewrite.strip = headers.ether;
+                rewrite.outer = Some(Outer { source_port: self.source_port, ..*outer });
+            }
+        }
+        Ok(())
     }
 
     #[inline]
     fn write(&self, head: &mut [u8], headers: &Headers, partial: bool) -> Result<(), DropReason> {
-        if self.src_mac.is_some() || self.dst_mac.is_some() {
-            let ether: &mut Ether = view_mut(head, headers.ether.into())?;
-            ether.src = self.src_mac.map_or(ether.src, |mac| mac.0);
-            ether.dst = self.dst_mac.map_or(ether.dst, |mac| mac.0);
-        }
+        let path = &*self.path;
+        let ether: &mut Ether = view_mut(head, headers.ether.into())?;
+        ether.dst = path.macs.dst.0;
+        ether.src = path.macs.src.0;
         if self.kind == Kind::Untouched {
             return Ok(());
         }
-        if self.addresses {
+        if path.src.is_some() || path.dst.is_some() {
             self.write_addresses(head, headers)?;
         }
         self.write_transport(head, headers.transport.into(), partial)
@@ -117,16 +179,21 @@ impl Transform {
 
     #[inline]
     fn write_addresses(&self, head: &mut [u8], headers: &Headers) -> Result<(), DropReason> {
+        let path = &*self.path;
         let ipv4 = headers.key().is_some_and(FlowKey::is_ipv4);
         if ipv4 {
             let ip: &mut Ipv4 = view_mut(head, headers.ip.into())?;
-            ip.src.copy_from_slice(&self.src[12..]);
-            ip.dst.copy_from_slice(&self.dst[12..]);
+            if let Some([.., a, b, c, d]) = path.src {
+                ip.src = [a, b, c, d];
+            }
+            if let Some([.., a, b, c, d]) = path.dst {
+                ip.dst = [a, b, c, d];
+            }
             ip.checksum.set(self.ip_delta.update(ip.checksum.get()));
         } else {
             let ip: &mut Ipv6 = view_mut(head, headers.ip.into())?;
-            ip.src = self.src;
-            ip.dst = self.dst;
+            ip.src = path.src.unwrap_or(ip.src);
+            ip.dst = path.dst.unwrap_or(ip.dst);
         }
         Ok(())
     }
@@ -172,22 +239,17 @@ impl Transform {
         }
         Ok(())
     }
-
-    /// What becomes of the outer headers.
-    pub const fn outer(&self) -> OuterEdit {
-        self.outer
-    }
 }
 
 impl core::fmt::Display for Transform {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let mut parts = Parts { f, separator: "" };
-        parts.show("src_mac", self.src_mac)?;
-        parts.show("dst_mac", self.dst_mac)?;
-        if self.addresses {
-            parts.show("src_ip", Some(Ipv6Addr::from(self.src).to_canonical()))?;
-            parts.show("dst_ip", Some(Ipv6Addr::from(self.dst).to_canonical()))?;
-        }
+        let Path { old_macs, macs, src, dst, outer, .. } = &*self.path;
+        let ip = |octets: &[u8; 16]| Ipv6Addr::from(*octets).to_canonical();
+        parts.show("src_mac", (macs.src != old_macs.src).then_some(macs.src))?;
+        parts.show("dst_mac", (macs.dst != old_macs.dst).then_some(macs.dst))?;
+        parts.show("src_ip", src.as_ref().map(ip))?;
+        parts.show("dst_ip", dst.as_ref().map(ip))?;
         let [src_port, dst_port] = self.ports;
         match self.kind {
             Kind::Tcp | Kind::Udp => {
@@ -197,7 +259,7 @@ impl core::fmt::Display for Transform {
             Kind::Echo => parts.show("echo_id", Some(dst_port))?,
             Kind::Icmp | Kind::Other | Kind::Untouched => {}
         }
-        match self.outer {
+        match outer {
             OuterEdit::Keep => Ok(()),
             OuterEdit::Strip => parts.show("outer", Some("strip")),
             OuterEdit::Set(outer) => {

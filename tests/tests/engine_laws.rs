@@ -5,7 +5,7 @@
 //! Laws of edits and transforms, on real packets of every kind.
 
 use opte::edit::{HeaderEdit, OuterEdit};
-use opte::frame::{ChecksumState, FlatFrame, Offload};
+use opte::frame::{ChecksumState, FlatFrame, Offload, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::outer::{GeneveOptions, Outer};
@@ -18,6 +18,7 @@ use oxide_vpc::overlay::DIALECT;
 use proptest::option;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 const CASES: u32 = 2000;
 
@@ -120,8 +121,9 @@ impl Parcel {
 
     fn edited(mut self, edit: &HeaderEdit) -> Self {
         let headers = self.headers();
-        let transform = Transform::compile(edit, headers.key().unwrap());
-        let rewrite = transform.apply(&mut self.frame, &headers).unwrap();
+        let transform = Transform::compile(edit, headers.key().unwrap(), &headers, Arc::new);
+        let mut rewrite = Rewrite::default();
+        transform.apply(&mut self.frame, &headers, &mut rewrite).unwrap();
         self.frame.bytes = self.frame.rewritten(&rewrite);
         let wrapped = match edit.outer {
             OuterEdit::Keep => self.wrapped,

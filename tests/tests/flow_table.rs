@@ -81,7 +81,6 @@ fn flow([guest, peer, seen]: Ports, opened: Direction, established: bool) -> Arc
         binding: None,
         lease: None,
         allowed_by: None,
-        hash: 0,
         tracker: established.then(|| Tracker::open(opened, &segment).unwrap()),
         generation: Generation::NONE,
     }))
@@ -159,6 +158,10 @@ impl Model {
     fn find(&self, key: &FlowKey, direction: Direction) {
         let hash = self.table.hash(key, direction);
         let found = self.table.with(key, direction, hash, |slot| slot.flow.clone());
+        assert_eq!(
+            found.as_ref().map(Arc::as_ptr),
+            self.table.find(key, direction).as_ref().map(Arc::as_ptr),
+        );
         let expected = self.has(key, direction).map(|known| Arc::as_ptr(&known.flow));
         assert_eq!(found.as_ref().map(Arc::as_ptr), expected);
     }

@@ -24,6 +24,8 @@ use opte_api::frame::Header;
 use opte_api::{Direction, MacAddr};
 use oxide_vpc::overlay::DIALECT;
 
+/// Frames of a batch that are read before the first of them is decided.
+const AHEAD: usize = 16;
 /// Number that events have for packets which reach no port.
 pub const NO_PORT: u32 = u32::MAX;
 
@@ -99,19 +101,21 @@ impl<H: Host> Driver<H> {
             return;
         };
         let mut tally = Tally::default();
-        for mut frame in frames.drain(..) {
-            let headers = Headers::parse(frame.head(), frame.len(), 0, Mark::GUEST);
-            let verdict = device.port.process(
-                Direction::Out,
-                &mut frame,
-                headers.as_ref().map_err(|reason| *reason),
-                now,
-                &mut tally,
-            );
-            match verdict {
-                Verdict::Forward(rewrite) => self.send(&switch, frame, &rewrite, now, out),
-                Verdict::Reply(bytes) => out.reply(device.id, bytes),
-                Verdict::Drop(_) => {}
+        let mut rewrite = Rewrite::default();
+        let mut source = frames.drain(..);
+        while !source.as_slice().is_empty() {
+            let ahead = look_ahead(source.as_slice(), Direction::Out, |frame| {
+                Ok(Look { device, headers: parse(frame, 0, Mark::GUEST) })
+            });
+            for (look, mut frame) in ahead.iter().flatten().flatten().zip(source.by_ref()) {
+                let headers = look.headers.as_ref().map_err(|reason| *reason);
+                let way = Direction::Out;
+                let port = &device.port;
+                match port.process(way, &mut frame, headers, now, &mut tally, &mut rewrite) {
+                    Verdict::Forward => self.send(&switch, frame, &rewrite, now, out),
+                    Verdict::Reply(bytes) => out.reply(device.id, bytes),
+                    Verdict::Drop(_) => {}
+                }
             }
         }
         device.port.counters().add(&tally);
@@ -127,13 +131,16 @@ impl<H: Host> Driver<H> {
     ) {
         let switch = self.switch();
         let mut batch = Arrivals { tally: Tally::default(), device: None };
-        for frame in frames.drain(..) {
-            match arrival(&switch, &frame, shape) {
-                Ok((device, outer)) => {
-                    let at = At { ether: outer.inner, mark: outer.mark() };
-                    batch.deliver(device, frame, at, now, out);
+        let mut source = frames.drain(..);
+        while !source.as_slice().is_empty() {
+            let ahead = look_ahead(source.as_slice(), Direction::In, |frame| {
+                arrival(&switch, frame, shape)
+            });
+            for (look, frame) in ahead.iter().flatten().zip(source.by_ref()) {
+                match look {
+                    Ok(look) => batch.deliver(look, frame, now, out),
+                    Err(reason) => self.refuse(*reason),
                 }
-                Err(reason) => self.refuse(reason),
             }
         }
         batch.flush();
@@ -153,7 +160,8 @@ impl<H: Host> Driver<H> {
             Ok(Some(device)) => {
                 let mut batch = Arrivals { tally: Tally::default(), device: None };
                 let mark = Mark::underlay(outer.vni, false);
-                batch.deliver(device, frame, At { ether: rewrite.strip.into(), mark }, now, out);
+                let headers = parse(&frame, rewrite.strip.into(), mark);
+                batch.deliver(&Look { device, headers }, frame, now, out);
                 batch.flush();
             }
             Ok(None) => out.to_underlay(frame, rewrite),
@@ -205,11 +213,35 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// Where the inner frame begins, and what the outer headers said.
-#[derive(Clone, Copy)]
-struct At {
-    ether: usize,
-    mark: Mark,
+/// A frame that has been read, and the device that it is from or for.
+struct Look<'a, H: Host> {
+    device: &'a Arc<Device<H>>,
+    headers: Result<Headers, DropReason>,
+}
+
+fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropReason> {
+    Headers::parse(frame.head(), frame.len(), ether, mark)
+}
+
+/// Reads the first frames of a batch, and whatever their look-ups will need.
+fn look_ahead<'a, H: Host, F: Frame>(
+    frames: &[F],
+    direction: Direction,
+    look: impl Fn(&F) -> Result<Look<'a, H>, DropReason>,
+) -> [Option<Result<Look<'a, H>, DropReason>>; AHEAD] {
+    let mut looks = [const { None }; AHEAD];
+    for (place, frame) in looks.iter_mut().zip(frames) {
+        *place = Some(look(frame));
+    }
+    if frames.len() > 1 {
+        let mut cells = [None; AHEAD];
+        for (cell, look) in cells.iter_mut().zip(&looks) {
+            let Some(Ok(Look { device, headers: Ok(headers) })) = look else { continue };
+            *cell = device.port.likely_cell(direction, headers).map(|cell| (device, cell));
+        }
+        cells.iter().flatten().for_each(|(device, cell)| device.port.glance(*cell));
+    }
+    looks
 }
 
 /// Frames that reach guests. What they come to is added up for as long as they go to one device.
@@ -221,22 +253,22 @@ struct Arrivals<'a, H: Host> {
 impl<'a, H: Host> Arrivals<'a, H> {
     fn deliver<F: Frame>(
         &mut self,
-        device: &'a Arc<Device<H>>,
+        look: &Look<'a, H>,
         mut frame: F,
-        at: At,
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
+        let device = look.device;
         if self.device.is_none_or(|last| last.id != device.id) {
             self.flush();
             self.device = Some(device);
         }
-        let headers = Headers::parse(frame.head(), frame.len(), at.ether, at.mark);
-        let headers = headers.as_ref().map_err(|reason| *reason);
-        let verdict = device.port.process(Direction::In, &mut frame, headers, now, &mut self.tally);
+        let headers = look.headers.as_ref().map_err(|reason| *reason);
+        let (way, tally) = (Direction::In, &mut self.tally);
+        let mut rewrite = Rewrite::default();
         // No layer answers packets that come in; what answers the guest goes to the guest.
-        match verdict {
-            Verdict::Forward(rewrite) => out.to_guest(device.id, frame, &rewrite),
+        match device.port.process(way, &mut frame, headers, now, tally, &mut rewrite) {
+            Verdict::Forward => out.to_guest(device.id, frame, &rewrite),
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
             Verdict::Drop(_) => {}
         }
@@ -255,7 +287,7 @@ fn arrival<'a, H: Host, F: Frame>(
     switch: &'a Switch<H>,
     frame: &F,
     shape: UnderlayShape,
-) -> Result<(&'a Arc<Device<H>>, OuterFacts), DropReason> {
+) -> Result<Look<'a, H>, DropReason> {
     let head = frame.head();
     let outer = match shape {
         UnderlayShape::Ethernet => OuterFacts::parse(head, frame.len(), &DIALECT)?,
@@ -270,5 +302,6 @@ fn arrival<'a, H: Host, F: Frame>(
     }
     let device = switch.guest(outer.vni, mac);
     let device = device.filter(|device| device.underlay_ip == outer.dst);
-    Ok((device.ok_or(DropReason::NoPort)?, outer))
+    let device = device.ok_or(DropReason::NoPort)?;
+    Ok(Look { device, headers: parse(frame, outer.inner, outer.mark()) })
 }

@@ -85,7 +85,7 @@ fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
             Some(rule) => format!("allowed by rule {}", rule.0),
             None => "allowed by default".into(),
         }),
-        nat::NAME => flow.binding.map(|binding| binding.to_string()),
+        nat::NAME => flow.binding().map(|binding| binding.to_string()),
         _ => None,
     }
 }
@@ -140,7 +140,7 @@ pub(crate) fn flows<H: Host>(managed: &Managed<H>, now: Moment) -> FlowTableDump
             opened: flow.opening.direction,
             out: side(flow, Direction::Out, &out),
             inbound: side(flow, Direction::In, &inbound),
-            nat: flow.binding.map(|binding| binding.to_string()),
+            nat: flow.binding().map(|binding| binding.to_string()),
             tcp: flow.tcp_state().map(|state| state.to_string()),
             idle_ms: now.since(out.last.max(inbound.last)),
         })
@@ -153,8 +153,11 @@ fn side<H: Host>(flow: &Flow<H>, direction: Direction, side: &SideSnapshot) -> F
         flow: flow.key(direction).id(),
         packets: side.packets,
         bytes: side.bytes,
-        generation: side.stored.map_or(0, |stored| stored.generation.0),
-        transform: side.stored.map_or(String::new(), |stored| stored.transform.to_string()),
+        generation: side.stored.as_ref().map_or(0, |stored| stored.generation.0),
+        transform: side
+            .stored
+            .as_ref()
+            .map_or(String::new(), |stored| stored.transform.to_string()),
     }
 }
 

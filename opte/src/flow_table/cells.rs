@@ -1,0 +1,140 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The memory of the flow table: two cells for each flow, in chunks that never move.
+//!
+//! Number `n` has the cells `2n` (packets that go out) and `2n + 1` (packets that come in). Each
+//! cell has a lock of its own, so packets of different flows never wait for each other. A chunk is
+//! made when it is needed first, and stays until the table ends.
+
+use crate::flow::Flow;
+use crate::host::{Host, Lock};
+use crate::slot::Slot;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU32, Ordering};
+use once_cell::race::OnceBox;
+use opte_api::Direction;
+
+/// Cells of a chunk.
+const CHUNK: usize = 256;
+/// No number.
+pub const NO_NUMBER: u32 = u32::MAX;
+
+/// Room for one direction of a flow. Two lines of a processor's cache, of which a packet that
+/// runs a stored transform needs both and no other.
+#[repr(C, align(128))]
+struct Cell<H: Host> {
+    /// While the cell is free: the number that is taken after this one.
+    next_free: AtomicU32,
+    slot: H::Lock<Option<Slot<H>>>,
+}
+
+impl<H: Host> Default for Cell<H> {
+    fn default() -> Self {
+        Self { next_free: AtomicU32::new(NO_NUMBER), slot: H::Lock::new(None) }
+    }
+}
+
+/// Numbers that are free: those that were given back, last one first, and those never taken.
+struct Free {
+    first: u32,
+    fresh: u32,
+}
+
+/// The number of the cell of one direction of flow number `number`.
+pub const fn cell_of(number: u32, direction: Direction) -> u32 {
+    number << 1 | direction as u32
+}
+
+/// The cell is one for packets that go `direction`.
+pub const fn is_way(cell: u32, direction: Direction) -> bool {
+    cell & 1 == direction as u32
+}
+
+/// All cells of a table.
+pub struct Cells<H: Host> {
+    chunks: Box<[OnceBox<[Cell<H>; CHUNK]>]>,
+    free: H::Lock<Free>,
+    limit: u32,
+}
+
+impl<H: Host> Cells<H> {
+    /// Cells for `limit` flows.
+    pub fn new(limit: u32) -> Self {
+        let chunks = (limit as usize * 2).div_ceil(CHUNK);
+        Self {
+            chunks: (0..chunks).map(|_| OnceBox::new()).collect(),
+            free: H::Lock::new(Free { first: NO_NUMBER, fresh: 0 }),
+            limit,
+        }
+    }
+
+    #[inline]
+    fn cell(&self, cell: u32) -> Option<&Cell<H>> {
+        self.chunks.get(cell as usize / CHUNK)?.get()?.get(cell as usize % CHUNK)
+    }
+
+    /// Runs `f` with what is in a cell, alone.
+    #[inline]
+    pub fn with<R>(&self, cell: u32, f: impl FnOnce(&mut Option<Slot<H>>) -> R) -> Option<R> {
+        Some(self.cell(cell)?.slot.with(f))
+    }
+
+    /// Reads the memory of a cell and nothing in it, so that it is at hand when it is needed.
+    #[inline]
+    pub fn glance(&self, cell: u32) {
+        if let Some(cell) = self.cell(cell) {
+            core::hint::black_box(cell.next_free.load(Ordering::Relaxed));
+            cell.slot.glance();
+        }
+    }
+
+    /// Takes a number, whose cells are empty. `None`: all are taken.
+    pub fn take(&self) -> Option<u32> {
+        self.free.with(|free| {
+            if free.first != NO_NUMBER {
+                let number = free.first;
+                free.first =
+                    self.cell(cell_of(number, Direction::Out))?.next_free.load(Ordering::Relaxed);
+                return Some(number);
+            }
+            if free.fresh >= self.limit {
+                return None;
+            }
+            let number = free.fresh;
+            let chunk = self.chunks.get(number as usize * 2 / CHUNK)?;
+            chunk.get_or_try_init(|| fresh_chunk().ok_or(())).ok()?;
+            free.fresh += 1;
+            Some(number)
+        })
+    }
+
+    /// Gives a number back, whose cells are empty.
+    pub fn give_back(&self, number: u32) {
+        let Some(cell) = self.cell(cell_of(number, Direction::Out)) else { return };
+        self.free.with(|free| {
+            cell.next_free.store(free.first, Ordering::Relaxed);
+            free.first = number;
+        });
+    }
+
+    /// The flow of a number, if there is one.
+    pub fn flow(&self, number: u32) -> Option<Arc<Flow<H>>> {
+        let cell = cell_of(number, Direction::Out);
+        self.with(cell, |slot| slot.as_ref().map(|slot| slot.flow.clone()))?
+    }
+
+    /// All flows, by number.
+    pub fn flows(&self) -> impl Iterator<Item = Arc<Flow<H>>> {
+        let fresh = self.free.with(|free| free.fresh);
+        (0..fresh).filter_map(|number| self.flow(number))
+    }
+}
+
+fn fresh_chunk<H: Host>() -> Option<Box<[Cell<H>; CHUNK]>> {
+    // By way of a slice: an array would be made on the stack first.
+    let cells: Box<[Cell<H>]> = (0..CHUNK).map(|_| Cell::default()).collect();
+    cells.try_into().ok()
+}

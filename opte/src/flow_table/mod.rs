@@ -1,0 +1,399 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! All flows of a port, found by the key of either direction.
+//!
+//! Each direction of a flow has a cell in [`cells`], found by way of an [`index`] that is read
+//! without a lock; the lock of the cell is the only one that a packet takes which runs a stored
+//! transform. The index is cut into shards. Both directions of a flow are entered and taken out
+//! together, under the locks of both their shards: so a flow is in the table under both of its
+//! keys or not at all.
+//!
+//! Locks are nested in this order only: the shard with the lower number, the other shard, and then
+//! one of a cell, a timer wheel, or the list of free cells.
+
+mod cells;
+mod index;
+mod timers;
+
+use crate::flow::Flow;
+use crate::flow_key::{FlowKey, KeyHasher};
+use crate::host::{Host, Lock, Moment};
+use crate::policy::IdleLimits;
+use crate::slot::{Slot, Stored};
+use crate::tcp::TcpState;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use cells::{Cells, cell_of, is_way};
+use core::cmp::Ordering::{Equal, Greater, Less};
+use core::sync::atomic::{AtomicU32, Ordering};
+use index::Index;
+use opte_api::Direction;
+use timers::Timers;
+
+/// Most flows of one port, unless told otherwise.
+pub const DEFAULT_FLOW_LIMIT: u32 = 1 << 20;
+/// An established TCP connection is not evicted until it was idle for this long, in milliseconds.
+pub const PROTECTED_IDLE: u64 = 60_000;
+
+const MAX_SHARDS: u32 = 1024;
+const FLOWS_PER_SHARD: u32 = 64;
+const EVICTION_TRIES: u64 = 8;
+
+/// Why a flow was not entered.
+pub enum InsertError<H: Host> {
+    /// One of its keys belongs to this flow already.
+    Exists(Arc<Flow<H>>),
+    /// The table is full.
+    Full,
+}
+
+/// What a dump shows of one direction.
+#[derive(Clone, Debug, Default)]
+pub struct SideSnapshot {
+    /// Forwarded packets.
+    pub packets: u64,
+    /// Bytes of their inner frames.
+    pub bytes: u64,
+    /// What is done with them.
+    pub stored: Option<Stored>,
+    /// When the last of them came.
+    pub last: Moment,
+}
+
+/// A part of the index, and the lock of who changes it.
+#[repr(align(64))]
+struct Shard<H: Host> {
+    index: Index,
+    lock: H::Lock<()>,
+}
+
+/// All flows of a port.
+pub struct FlowTable<H: Host> {
+    shards: Box<[Shard<H>]>,
+    cells: Cells<H>,
+    timers: Timers<H>,
+    hasher: KeyHasher,
+    limit: u32,
+    count: AtomicU32,
+}
+
+impl<H: Host> FlowTable<H> {
+    /// A table of at most `limit` flows.
+    pub fn new(limit: u32, seed: u64) -> Self {
+        let shards = (limit / FLOWS_PER_SHARD).clamp(1, MAX_SHARDS).next_power_of_two();
+        let shard = |_| Shard { index: Index::default(), lock: H::Lock::new(()) };
+        Self {
+            shards: (0..shards).map(shard).collect(),
+            cells: Cells::new(limit),
+            timers: Timers::new(limit),
+            hasher: KeyHasher::new(seed),
+            limit,
+            count: AtomicU32::new(0),
+        }
+    }
+
+    /// Most flows it takes.
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Number of flows.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The hash by which packets of `key` that go `direction` are found.
+    #[inline]
+    pub fn hash(&self, key: &FlowKey, direction: Direction) -> u64 {
+        // The two directions have different points of view, so equal keys are no conflict.
+        self.hasher.hash(key) ^ (direction as u64)
+    }
+
+    #[inline]
+    fn shard(&self, hash: u64) -> Option<&Shard<H>> {
+        self.shards.get(self.place(hash))
+    }
+
+    const fn place(&self, hash: u64) -> usize {
+        hash as usize & (self.shards.len() - 1)
+    }
+
+    /// A cell that packets with this hash are likely to need.
+    #[inline]
+    pub fn candidate(&self, hash: u64, direction: Direction) -> Option<u32> {
+        self.shard(hash)?.index.find(hash, |cell| is_way(cell, direction))
+    }
+
+    /// Brings the memory of a cell near.
+    #[inline]
+    pub fn glance(&self, cell: u32) {
+        self.cells.glance(cell);
+    }
+
+    /// Runs `f` with the slot of packets of `key` that go `direction`, alone. `None` does not mean
+    /// that there is none: another CPU may be moving it. [`FlowTable::find`] knows.
+    #[inline]
+    pub fn with<R>(
+        &self,
+        key: &FlowKey,
+        direction: Direction,
+        hash: u64,
+        f: impl FnOnce(&mut Slot<H>) -> R,
+    ) -> Option<R> {
+        let shard = self.shard(hash)?;
+        let (mut f, mut result) = (Some(f), None);
+        shard.index.find(hash, |cell| {
+            is_way(cell, direction)
+                && self.cells.with(cell, |slot| {
+                    let Some(slot) = slot.as_mut().filter(|slot| slot.is_for(key)) else {
+                        return false;
+                    };
+                    result = f.take().map(|f| f(slot));
+                    true
+                }) == Some(true)
+        });
+        result
+    }
+
+    /// The flow of packets of `key` that go `direction`.
+    pub fn find(&self, key: &FlowKey, direction: Direction) -> Option<Arc<Flow<H>>> {
+        let hash = self.hash(key, direction);
+        self.shard(hash)?.lock.with(|()| self.with(key, direction, hash, |slot| slot.flow.clone()))
+    }
+
+    /// Runs `f` with the slot of one direction of `flow`, if the flow is still in the table.
+    pub fn with_side<R>(
+        &self,
+        flow: &Arc<Flow<H>>,
+        direction: Direction,
+        f: impl FnOnce(&mut Slot<H>) -> R,
+    ) -> Option<R> {
+        self.cells.with(cell_of(flow.number(), direction), |slot| {
+            slot.as_mut().filter(|slot| Arc::ptr_eq(&slot.flow, flow)).map(f)
+        })?
+    }
+
+    fn hashes(&self, flow: &Flow<H>) -> [u64; 2] {
+        Direction::BOTH.map(|direction| self.hash(flow.key(direction), direction))
+    }
+
+    /// Runs `f` under the locks of the shards of both hashes.
+    fn locked<R>(&self, hashes: [u64; 2], f: impl FnOnce([&Index; 2]) -> R) -> Option<R> {
+        let [a, b] = hashes.map(|hash| self.place(hash));
+        let (out, inbound) = (self.shards.get(a)?, self.shards.get(b)?);
+        let f = || f([&out.index, &inbound.index]);
+        Some(match a.cmp(&b) {
+            Equal => out.lock.with(|()| f()),
+            Less => out.lock.with(|()| inbound.lock.with(|()| f())),
+            Greater => inbound.lock.with(|()| out.lock.with(|()| f())),
+        })
+    }
+
+    /// Enters a flow, which never was in a table, under both of its keys, or not at all.
+    pub fn insert(
+        &self,
+        flow: &Arc<Flow<H>>,
+        stored: Option<Stored>,
+        limits: &IdleLimits,
+        now: Moment,
+    ) -> Result<(), InsertError<H>> {
+        let number = self.cells.take().ok_or(InsertError::Full)?;
+        flow.set_number(number);
+        let hashes = self.hashes(flow);
+        let entered = self.locked(hashes, |indexes| {
+            self.vacant(flow, hashes)?;
+            self.enter(flow, indexes, hashes, stored, now)?;
+            let end = now.plus_millis(flow.idle_limit(limits));
+            self.timers.schedule(number, end.min(unproven(now)));
+            self.count.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        let entered = entered.unwrap_or(Err(InsertError::Full));
+        if entered.is_err() {
+            self.cells.give_back(number);
+        }
+        entered
+    }
+
+    /// Neither of the flow's keys is in the table. Under the locks of both shards.
+    fn vacant(&self, flow: &Flow<H>, hashes: [u64; 2]) -> Result<(), InsertError<H>> {
+        for (direction, hash) in Direction::BOTH.into_iter().zip(hashes) {
+            let other = self.with(flow.key(direction), direction, hash, |slot| slot.flow.clone());
+            if let Some(other) = other {
+                return Err(InsertError::Exists(other));
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters both directions, or none. Under the locks of both shards.
+    fn enter(
+        &self,
+        flow: &Arc<Flow<H>>,
+        indexes: [&Index; 2],
+        hashes: [u64; 2],
+        mut stored: Option<Stored>,
+        now: Moment,
+    ) -> Result<(), InsertError<H>> {
+        for direction in Direction::BOTH {
+            let stored = stored.take_if(|_| direction == flow.opening.direction);
+            let slot = Slot::new(flow.clone(), direction, stored, now);
+            self.cells.with(cell_of(flow.number(), direction), |place| *place = Some(slot));
+        }
+        let entered = Direction::BOTH.into_iter().zip(indexes).zip(hashes).all(
+            |((direction, index), hash)| index.insert(hash, cell_of(flow.number(), direction)),
+        );
+        if !entered {
+            self.clear(flow, indexes, hashes);
+            return Err(InsertError::Full);
+        }
+        Ok(())
+    }
+
+    /// Empties both cells and takes them out of the index; answers what was in them. Under the
+    /// locks of both shards.
+    fn clear(
+        &self,
+        flow: &Flow<H>,
+        indexes: [&Index; 2],
+        hashes: [u64; 2],
+    ) -> [Option<Slot<H>>; 2] {
+        for ((direction, index), hash) in Direction::BOTH.into_iter().zip(indexes).zip(hashes) {
+            index.remove(hash, cell_of(flow.number(), direction));
+        }
+        Direction::BOTH.map(|way| self.cells.with(cell_of(flow.number(), way), Option::take)?)
+    }
+
+    /// Looks at how a flow was used, and does as `f` says. True if that took the flow out.
+    fn review(&self, flow: &Arc<Flow<H>>, f: impl FnOnce(Use) -> Review) -> bool {
+        let hashes = self.hashes(flow);
+        let number = flow.number();
+        let taken = self.locked(hashes, |indexes| {
+            match f(self.used(flow)?) {
+                Review::End => {
+                    self.timers.cancel(number);
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    return Some(self.clear(flow, indexes, hashes));
+                }
+                Review::At(at) => self.timers.schedule(number, at),
+                Review::Defer(at) => self.timers.defer(number, at),
+            }
+            None
+        });
+        // What was in the cells ends outside of all locks.
+        let taken = taken.flatten().is_some();
+        if taken {
+            self.cells.give_back(number);
+        }
+        taken
+    }
+
+    /// How the flow was used; `None` if it is not in the table.
+    fn used(&self, flow: &Arc<Flow<H>>) -> Option<Use> {
+        let [out, inbound] =
+            Direction::BOTH.map(|way| self.with_side(flow, way, |slot| (slot.last, slot.packets)));
+        let ((a, out), (b, inbound)) = (out?, inbound?);
+        Some(Use { last: a.max(b), both_ways: out > 0 && inbound > 0 })
+    }
+
+    /// Takes a flow out. False if it was out already.
+    pub fn remove(&self, flow: &Arc<Flow<H>>) -> bool {
+        self.review(flow, |_| Review::End)
+    }
+
+    /// Takes note of a change of the flow's TCP state: of what is plain, and of when to look
+    /// whether the flow is still alive.
+    pub fn refresh(&self, flow: &Arc<Flow<H>>, limits: &IdleLimits, now: Moment) {
+        for direction in Direction::BOTH {
+            self.with_side(flow, direction, Slot::refresh);
+        }
+        self.review(flow, |_| Review::At(now.plus_millis(flow.idle_limit(limits))));
+    }
+
+    /// Takes out flows that have been idle for too long; tells `ended` of each.
+    pub fn expire(&self, limits: &IdleLimits, now: Moment, mut ended: impl FnMut(&Flow<H>)) {
+        for wheel in 0..self.timers.wheels() {
+            while let Some(number) = self.timers.poll(wheel, now) {
+                let Some(flow) = self.cells.flow(number) else { continue };
+                let expired = self.review(&flow, |used| {
+                    // The limit is asked for under the lock: who changes it looks again after.
+                    let end = used.last.plus_millis(flow.idle_limit(limits));
+                    match end <= now {
+                        true => Review::End,
+                        false if used.both_ways => Review::At(end),
+                        false => Review::At(end.min(unproven(now))),
+                    }
+                });
+                if expired {
+                    ended(&flow);
+                }
+            }
+        }
+    }
+
+    /// Makes room by giving up a flow that would be among the first to expire: O(1), any
+    /// protocol, but no established TCP connection that both ends have used, and lately. Answers
+    /// the flow.
+    pub fn evict(&self, hash: u64, limits: &IdleLimits, now: Moment) -> Option<Arc<Flow<H>>> {
+        for offset in 0..EVICTION_TRIES {
+            let wheel = hash.wrapping_add(offset) % u64::from(self.timers.wheels());
+            let Some(number) = self.timers.soonest(wheel as u32) else { continue };
+            let Some(flow) = self.cells.flow(number) else { continue };
+            let established = flow.tcp_state() == Some(TcpState::Established);
+            let evicted = self.review(&flow, |used| {
+                if established && used.both_ways && now.since(used.last) < PROTECTED_IDLE {
+                    // It was used since it was scheduled: out of the way of those that were not.
+                    return Review::Defer(used.last.plus_millis(flow.idle_limit(limits)));
+                }
+                Review::End
+            });
+            if evicted {
+                return Some(flow);
+            }
+        }
+        None
+    }
+
+    /// All flows at about one moment.
+    pub fn flows(&self) -> Vec<Arc<Flow<H>>> {
+        self.cells.flows().collect()
+    }
+
+    /// What a dump shows of one direction of `flow`.
+    pub fn snapshot(&self, flow: &Arc<Flow<H>>, direction: Direction) -> Option<SideSnapshot> {
+        self.with_side(flow, direction, |slot| SideSnapshot {
+            packets: slot.packets,
+            bytes: slot.bytes,
+            stored: slot.stored.clone(),
+            last: slot.last,
+        })
+    }
+}
+
+/// How a flow was used.
+#[derive(Clone, Copy)]
+struct Use {
+    /// When the last packet of either direction came.
+    last: Moment,
+    /// Packets went both ways.
+    both_ways: bool,
+}
+
+/// What becomes of a flow that was looked at.
+enum Review {
+    /// It is taken out.
+    End,
+    /// It is looked at again then.
+    At(Moment),
+    /// The same, behind all others whose time is about the same.
+    Defer(Moment),
+}
+
+/// When to look at a flow that only one side has used, however long it may live: so a flood of
+/// what claims to be established is given up before the connections that it crowds.
+const fn unproven(now: Moment) -> Moment {
+    now.plus_millis(PROTECTED_IDLE)
+}

@@ -1,0 +1,115 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! When to look at a flow again: timer wheels, each behind its own lock.
+//!
+//! Whoever sets or takes out the time of a number holds the lock of a shard that the number's flow
+//! is in, so that the number cannot go to another flow meanwhile.
+
+use crate::host::{Host, Lock, Moment};
+use crate::wheel::{Link, Links, Wheel};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Links that are made together.
+const CHUNK: usize = 128;
+/// Wheels of a large table.
+const WHEELS: u32 = 8;
+/// Flows of a table that has more than one wheel.
+const LARGE: u32 = 4096;
+
+/// Timer ticks of 64 ms: fine enough for limits of seconds.
+const fn tick(moment: Moment) -> u64 {
+    moment.as_millis() >> 6
+}
+
+/// Links by number.
+#[derive(Default)]
+struct Chunks(Vec<Box<[Link; CHUNK]>>);
+
+impl Chunks {
+    fn make_room(&mut self, id: u32) {
+        while self.0.len() <= id as usize / CHUNK {
+            self.0.push(Box::new([Link::default(); CHUNK]));
+        }
+    }
+}
+
+impl Links for Chunks {
+    fn get(&self, id: u32) -> Option<Link> {
+        self.0.get(id as usize / CHUNK)?.get(id as usize % CHUNK).copied()
+    }
+
+    fn set(&mut self, id: u32, link: Link) {
+        let chunk = self.0.get_mut(id as usize / CHUNK);
+        if let Some(place) = chunk.and_then(|chunk| chunk.get_mut(id as usize % CHUNK)) {
+            *place = link;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Timed {
+    wheel: Wheel,
+    links: Chunks,
+}
+
+/// Times of all flows of a table, by their numbers.
+pub struct Timers<H: Host> {
+    wheels: Box<[H::Lock<Timed>]>,
+}
+
+impl<H: Host> Timers<H> {
+    /// Timers of a table of `limit` flows.
+    pub fn new(limit: u32) -> Self {
+        let wheels = if limit < LARGE { 1 } else { WHEELS };
+        Self { wheels: (0..wheels).map(|_| H::Lock::new(Timed::default())).collect() }
+    }
+
+    /// How many wheels there are.
+    pub fn wheels(&self) -> u32 {
+        self.wheels.len() as u32
+    }
+
+    /// Runs `f` with the wheel of `number`, and its name there.
+    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Timed, u32) -> R) -> Option<R> {
+        let wheels = self.wheels();
+        let wheel = self.wheels.get((number % wheels) as usize)?;
+        Some(wheel.with(|timed| f(timed, number / wheels)))
+    }
+
+    /// Sets when to look at `number`.
+    pub fn schedule(&self, number: u32, at: Moment) {
+        self.with(number, |Timed { wheel, links }, id| {
+            links.make_room(id);
+            // Rounded up: a flow is never looked at before its time.
+            wheel.insert(links, id, tick(at) + 1);
+        });
+    }
+
+    /// The same, behind all whose time is about the same.
+    pub fn defer(&self, number: u32, at: Moment) {
+        self.cancel(number);
+        self.schedule(number, at);
+    }
+
+    /// Forgets `number`.
+    pub fn cancel(&self, number: u32) {
+        self.with(number, |Timed { wheel, links }, id| wheel.remove(links, id));
+    }
+
+    /// Takes out a number whose time has come, of one wheel.
+    pub fn poll(&self, wheel: u32, now: Moment) -> Option<u32> {
+        let timed = self.wheels.get(wheel as usize)?;
+        let id = timed.with(|Timed { wheel, links }| wheel.poll(links, tick(now)))?;
+        Some(id * self.wheels() + wheel)
+    }
+
+    /// About the number whose time comes next, of one wheel.
+    pub fn soonest(&self, wheel: u32) -> Option<u32> {
+        let timed = self.wheels.get(wheel as usize)?;
+        let id = timed.with(|Timed { wheel, links }| wheel.soonest(links))?;
+        Some(id * self.wheels() + wheel)
+    }
+}
