@@ -60,11 +60,10 @@ impl Buffer {
     pub fn rewrite(&mut self, rewrite: &Rewrite) {
         self.strip(rewrite.strip.into());
         if let Some(outer) = &rewrite.outer {
-            let headers = outer.headers(self.len());
-            let headers = headers.as_slice();
-            let end = self.start;
-            self.start -= headers.len();
-            self.memory[self.start..end].copy_from_slice(headers);
+            let len = self.len();
+            let room = self.memory[..self.start].last_chunk_mut().expect("room in front");
+            outer.write(room, len);
+            self.start -= outer.len();
         }
     }
 }

@@ -41,6 +41,13 @@ impl Sum {
     }
 }
 
+/// The one's-complement sum of two words.
+const fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    // Where there was a carry, the rest is at most 0xfffe.
+    sum.wrapping_add(carry as u16)
+}
+
 /// What a rewrite adds to the sum of the bytes it rewrites.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Delta(u16);
@@ -50,31 +57,22 @@ impl Delta {
     #[must_use]
     pub fn replace(self, old: &[u8], new: &[u8]) -> Self {
         let minus = Sum::default().bytes(old).complement();
-        Self(Sum::default().word(self.0).word(minus).bytes(new).folded())
-    }
-
-    /// Changes nothing.
-    pub const fn is_zero(self) -> bool {
-        // Minus zero, too, leaves every sum as it is.
-        self.0 == 0 || self.0 == u16::MAX
+        let delta = Sum::default().word(self.0).word(minus).bytes(new).folded();
+        // Minus zero changes nothing either, but would turn a sum of one zero into the other.
+        Self(if delta == u16::MAX { 0 } else { delta })
     }
 
     /// A stored checksum after the rewrite (RFC 1624, equation 3).
     #[must_use]
+    #[inline]
     pub const fn update(self, checksum: u16) -> u16 {
-        if self.is_zero() {
-            return checksum;
-        }
-        !fold(!checksum as u32 + self.0 as u32)
+        !add(!checksum, self.0)
     }
 
     /// A stored pseudo-header sum, which is not complemented, after the rewrite.
     #[must_use]
     pub const fn update_partial(self, sum: u16) -> u16 {
-        if self.is_zero() {
-            return sum;
-        }
-        fold(sum as u32 + self.0 as u32)
+        add(sum, self.0)
     }
 }
 

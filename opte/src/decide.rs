@@ -147,8 +147,9 @@ impl<H: Host> Port<H> {
                 self.compile(&walk.edit, packet)
             }
         };
-        if let Some(segment) = headers.segment.as_ref().filter(|s| !flow.is_plain(Some(s))) {
-            match flow.step(direction, segment) {
+        let segment = headers.segment(frame.head()).filter(|_| !flow.is_plain(headers.flags));
+        if let Some(segment) = segment {
+            match flow.step(direction, &segment) {
                 Some(Outcome::NewConnection) => {
                     self.may_replace(policy, packet, flow)?;
                     self.end(flow, FlowEnd::Replaced);
@@ -279,9 +280,9 @@ impl<H: Host> Port<H> {
         if let walk::Passed::Reply(bytes) = walk.run()? {
             return Ok(Some(Passed::Reply(bytes)));
         }
-        let tracker = match &headers.segment {
+        let tracker = match headers.segment(frame.head()) {
             Some(segment) => {
-                Some(Tracker::open(direction, segment).map_err(|_| DropReason::TcpFlags)?)
+                Some(Tracker::open(direction, &segment).map_err(|_| DropReason::TcpFlags)?)
             }
             None => None,
         };

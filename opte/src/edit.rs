@@ -94,7 +94,7 @@ impl HeaderEdit {
     /// The MAC addresses that a packet has after this edit.
     #[must_use]
     pub fn macs(&self, macs: MacPair) -> MacPair {
-        MacPair { dst: self.dst_mac.unwrap_or(macs.dst), src: self.src_mac.unwrap_or(macs.src) }
+        MacPair::new(self.dst_mac.unwrap_or(macs.dst()), self.src_mac.unwrap_or(macs.src()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::host::{Host, Lock};
 use crate::nat::{Lease, NatBinding};
 use crate::policy::{Generation, IdleLimits};
 use crate::rule::{Facts, RuleId};
-use crate::tcp::{Outcome, Segment, TcpState, Tracker, idle_limit, is_plain};
+use crate::tcp::{Outcome, Segment, TcpFlags, TcpState, Tracker, idle_limit, is_plain};
 use crate::walk::Connection;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use opte_api::Direction;
@@ -191,12 +191,9 @@ impl<H: Host> Flow<H> {
         TcpState::ALL.get(usize::from(part.state.load(Ordering::Relaxed))).copied()
     }
 
-    /// The segment changes nothing about the connection's state.
-    #[inline]
-    pub fn is_plain(&self, segment: Option<&Segment>) -> bool {
-        // Other packets need not reach for the flow at all: on a hit that is one cache line less.
-        let Some(segment) = segment else { return true };
-        self.tcp_state().is_none_or(|state| is_plain(segment.flags, state))
+    /// A packet with these control bits changes nothing about the connection's state.
+    pub fn is_plain(&self, flags: TcpFlags) -> bool {
+        self.tcp_state().is_none_or(|state| is_plain(flags, state))
     }
 
     /// Steps the TCP connection; `None` if it is no TCP flow.

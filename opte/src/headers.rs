@@ -16,13 +16,12 @@ use crate::wire::{
     ETHER_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether, Extension, IPV4_LEN, IPV6_LEN,
     Icmp, Ipv4, Ipv6, Tcp, Udp, view,
 };
+use core::fmt;
 use opte_api::{MacAddr, Protocol};
 
 /// Most extension headers of one IPv6 packet.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
-/// What is looked at of a longer head, so that offsets have 16 bits.
-const HEAD_MAX: usize = u16::MAX as usize;
 const IGMP: u8 = 2;
 const NO_NEXT_HEADER: u8 = 59;
 const HOP_BY_HOP: u8 = 0;
@@ -30,13 +29,34 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
-/// Destination and source address of the inner Ethernet header.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct MacPair {
+/// Destination and source address of the inner Ethernet header, as they stand there.
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
+pub struct MacPair(pub(crate) [u8; 12]);
+
+impl MacPair {
+    /// The pair of these addresses.
+    pub fn new(dst: MacAddr, src: MacAddr) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (dst.0, src.0);
+        Self([a, b, c, d, e, f, g, h, i, j, k, l])
+    }
+
     /// Destination.
-    pub dst: MacAddr,
+    pub const fn dst(&self) -> MacAddr {
+        let [a, b, c, d, e, f, ..] = self.0;
+        MacAddr([a, b, c, d, e, f])
+    }
+
     /// Source.
-    pub src: MacAddr,
+    pub const fn src(&self) -> MacAddr {
+        let [.., a, b, c, d, e, f] = self.0;
+        MacAddr([a, b, c, d, e, f])
+    }
+}
+
+impl fmt::Debug for MacPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} < {}", self.dst(), self.src())
+    }
 }
 
 /// What lies behind the inner Ethernet header.
@@ -53,8 +73,6 @@ pub enum Payload {
 pub struct Headers {
     /// Where the inner Ethernet header begins.
     pub ether: u16,
-    /// Where the IP header begins.
-    pub ip: u16,
     /// Where the transport header begins.
     pub transport: u16,
     /// Where the IP packet ends; behind it is padding.
@@ -63,8 +81,8 @@ pub struct Headers {
     pub macs: MacPair,
     /// The flow, or ARP.
     pub payload: Payload,
-    /// The TCP header, of TCP packets.
-    pub segment: Option<Segment>,
+    /// Control bits of TCP packets; none of others.
+    pub flags: TcpFlags,
     /// What the outer headers said of the frame's origin.
     pub mark: Mark,
 }
@@ -74,42 +92,66 @@ impl Headers {
     /// whole frame, of which `head` is the front.
     #[inline]
     pub fn parse(head: &[u8], len: usize, ether: usize, mark: Mark) -> Result<Self, DropReason> {
-        let header: &Ether = view(head, ether)?;
-        let macs = MacPair { dst: MacAddr(header.dst), src: MacAddr(header.src) };
-        let ip = ether + ETHER_LEN;
-        // All other offsets are at most 64 KiB behind this one, within the head.
-        if head.len() > usize::from(u16::MAX) {
-            return Self::parse(head.get(..HEAD_MAX).unwrap_or_default(), len, ether, mark);
+        let frame = head.get(ether..).unwrap_or_default();
+        let len = len.saturating_sub(ether);
+        match plain(frame, len).and_then(|plain| plain.at(ether, mark)) {
+            Some(headers) => Ok(headers),
+            None => Self::parse_any(frame, len, ether, mark),
         }
+    }
+
+    /// The same, for any frame. `frame` and `len` begin at the Ethernet header.
+    fn parse_any(frame: &[u8], len: usize, ether: usize, mark: Mark) -> Result<Self, DropReason> {
+        let offset = |at: usize| u16::try_from(ether + at).map_err(|_| DropReason::Truncated);
+        let header: &Ether = view(frame, 0)?;
+        let macs = MacPair::new(MacAddr(header.dst), MacAddr(header.src));
         let packet = match header.ether_type.get() {
-            ETHERTYPE_IPV4 => parse_ipv4(head, len, ip)?,
-            ETHERTYPE_IPV6 => parse_ipv6(head, len, ip)?,
+            ETHERTYPE_IPV4 => parse_ipv4(frame, len, ETHER_LEN)?,
+            ETHERTYPE_IPV6 => parse_ipv6(frame, len, ETHER_LEN)?,
             ETHERTYPE_ARP => {
-                let (ether, ip) = (ether as u16, ip as u16);
-                let (payload, end) = (Payload::Arp, len as u32);
                 return Ok(Self {
-                    ether,
-                    ip,
-                    transport: ip,
-                    end,
+                    ether: offset(0)?,
+                    transport: offset(ETHER_LEN)?,
+                    end: (ether + len) as u32,
                     macs,
-                    payload,
-                    segment: None,
+                    payload: Payload::Arp,
+                    flags: TcpFlags::default(),
                     mark,
                 });
             }
             _ => return Err(DropReason::EtherType),
         };
-        let (ports, segment) = packet.transport(head)?;
+        let (ports, flags) = packet.transport(frame)?;
         Ok(Self {
-            ether: ether as u16,
-            ip: ip as u16,
-            transport: packet.at as u16,
-            end: packet.end as u32,
+            ether: offset(0)?,
+            transport: offset(packet.at)?,
+            end: (ether + packet.end) as u32,
             macs,
-            payload: Payload::Ip(packet.key(ports)),
-            segment,
+            payload: Payload::Ip(FlowKey::of(packet.ends, packet.protocol, ports)),
+            flags,
             mark,
+        })
+    }
+
+    /// Where the IP header begins, or the ARP packet.
+    pub const fn ip(&self) -> usize {
+        self.ether as usize + ETHER_LEN
+    }
+
+    /// The TCP header, of TCP packets. `head` is that which was parsed.
+    pub fn segment(&self, head: &[u8]) -> Option<Segment> {
+        if self.key()?.protocol() != Protocol::TCP {
+            return None;
+        }
+        let header: &Tcp = view(head, self.transport.into()).ok()?;
+        let data = usize::from(self.transport) + usize::from(header.offset >> 4) * 4;
+        Some(Segment {
+            flags: self.flags,
+            seq: SeqNumber(header.seq.get()),
+            ack: SeqNumber(header.ack.get()),
+            // An IP packet is at most 64 KiB long.
+            payload_len: (self.end as usize).saturating_sub(data) as u32,
+            window: header.window.get(),
         })
     }
 
@@ -125,6 +167,79 @@ impl Headers {
             Payload::Arp => None,
         }
     }
+}
+
+/// What nearly all frames are: TCP or UDP right behind an IP header without options.
+struct Plain {
+    key: FlowKey,
+    macs: MacPair,
+    /// Where the transport header begins, from the Ethernet header.
+    at: u16,
+    /// Where the IP packet ends.
+    end: u16,
+    flags: TcpFlags,
+}
+
+impl Plain {
+    /// The headers of a frame that begins at `ether`; `None` if offsets exceed 16 bits.
+    #[inline]
+    fn at(self, ether: usize, mark: Mark) -> Option<Headers> {
+        let ether = u16::try_from(ether).ok()?;
+        Some(Headers {
+            ether,
+            transport: ether.checked_add(self.at)?,
+            end: u32::from(ether) + u32::from(self.end),
+            macs: self.macs,
+            payload: Payload::Ip(self.key),
+            flags: self.flags,
+            mark,
+        })
+    }
+}
+
+/// Reads a plain frame in one go. `None` is for all others, and for those with an error: a test
+/// holds that [`Headers::parse_any`] says the same of the rest.
+#[inline]
+fn plain(frame: &[u8], len: usize) -> Option<Plain> {
+    let ether: &Ether = view(frame, 0).ok()?;
+    let (ends, protocol, at, ip_len) = match ether.ether_type.get() {
+        ETHERTYPE_IPV4 => {
+            let ip: &Ipv4 = view(frame, ETHER_LEN).ok()?;
+            if ip.version_ihl != 0x45 || ip.fragment.get() & 0x3fff != 0 {
+                return None;
+            }
+            let ends = Ends::ipv4(ip.src, ip.dst);
+            (ends, ip.protocol, ETHER_LEN + IPV4_LEN, usize::from(ip.total_len.get()))
+        }
+        ETHERTYPE_IPV6 => {
+            let ip: &Ipv6 = view(frame, ETHER_LEN).ok()?;
+            if ip.first.get() >> 28 != 6 {
+                return None;
+            }
+            let ends = Ends::ipv6(ip.src, ip.dst);
+            let ip_len = IPV6_LEN + usize::from(ip.payload_len.get());
+            (ends, ip.next, ETHER_LEN + IPV6_LEN, ip_len)
+        }
+        _ => return None,
+    };
+    let end = ETHER_LEN + ip_len;
+    if end > len {
+        return None;
+    }
+    let packet = Packet { ends, protocol: Protocol(protocol), at, end };
+    let (ports, flags) = match packet.protocol {
+        Protocol::UDP => packet.udp(frame),
+        Protocol::TCP => packet.tcp(frame),
+        _ => return None,
+    }
+    .ok()?;
+    Some(Plain {
+        key: FlowKey::of(ends, packet.protocol, ports),
+        macs: MacPair(*frame.first_chunk()?),
+        at: at as u16,
+        end: u16::try_from(end).ok()?,
+        flags,
+    })
 }
 
 /// An IP packet whose transport header begins at `at` and whose data ends at `end`.
@@ -171,13 +286,7 @@ fn parse_ipv6(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
     if end > len {
         return Err(DropReason::Truncated);
     }
-    let (protocol, transport) = match header.next {
-        // Most packets have no extension headers.
-        next if Protocol(next) == Protocol::TCP || Protocol(next) == Protocol::UDP => {
-            (next, at + IPV6_LEN)
-        }
-        next => skip_extensions(head, next, at + IPV6_LEN, end)?,
-    };
+    let (protocol, transport) = skip_extensions(head, header.next, at + IPV6_LEN, end)?;
     Ok(Packet {
         ends: Ends::ipv6(header.src, header.dst),
         protocol: Protocol(protocol),
@@ -231,14 +340,9 @@ pub(crate) fn skip_extensions(
 }
 
 impl Packet {
+    /// Ports as they stand in a key, and TCP control bits.
     #[inline]
-    fn key(&self, ports: [u16; 2]) -> FlowKey {
-        FlowKey::of(self.ends, self.protocol, ports)
-    }
-
-    /// Ports as they stand in a key, and the TCP header.
-    #[inline]
-    fn transport(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+    fn transport(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         match (self.protocol, self.ends.is_ipv4()) {
             (Protocol::TCP, _) => self.tcp(head),
             (Protocol::UDP, _) => self.udp(head),
@@ -246,7 +350,7 @@ impl Packet {
             (Protocol::ICMP | Protocol::ICMPV6 | Protocol(IGMP | NO_NEXT_HEADER), _) => {
                 Err(DropReason::Protocol)
             }
-            _ => Ok(([0, 0], None)),
+            _ => Ok(([0, 0], TcpFlags::default())),
         }
     }
 
@@ -261,8 +365,8 @@ impl Packet {
         view(head, self.at)
     }
 
-    #[inline]
-    fn tcp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+    #[inline(always)]
+    fn tcp(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         let header: &Tcp = self.header(head)?;
         let header_len = usize::from(header.offset >> 4) * 4;
         if header_len < size_of::<Tcp>() || self.at + header_len > self.end {
@@ -272,35 +376,92 @@ impl Packet {
         if !(flags.is_syn() || flags.is_ack() || flags.is_rst()) {
             return Err(DropReason::TcpFlags);
         }
-        let segment = Segment {
-            flags,
-            seq: SeqNumber(header.seq.get()),
-            ack: SeqNumber(header.ack.get()),
-            // An IP packet is at most 64 KiB long.
-            payload_len: (self.end - self.at - header_len) as u32,
-            window: header.window.get(),
-        };
-        Ok(([header.src_port.get(), header.dst_port.get()], Some(segment)))
+        Ok(([header.src_port.get(), header.dst_port.get()], flags))
     }
 
-    #[inline]
-    fn udp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+    #[inline(always)]
+    fn udp(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         let header: &Udp = self.header(head)?;
         let len = usize::from(header.len.get());
         if len < size_of::<Udp>() || self.at + len > self.end {
             return Err(DropReason::TransportLength);
         }
-        Ok(([header.src_port.get(), header.dst_port.get()], None))
+        Ok(([header.src_port.get(), header.dst_port.get()], TcpFlags::default()))
     }
 
     #[inline]
-    fn icmp(&self, head: &[u8]) -> Result<([u16; 2], Option<Segment>), DropReason> {
+    fn icmp(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         let header: &Icmp = self.header(head)?;
         let kind = u16::from_be_bytes([header.kind, header.code]);
         let echo = match self.ends.is_ipv4() {
             true => kind == 0x0800 || kind == 0,
             false => kind == 0x8000 || kind == 0x8100,
         };
-        Ok(([kind, if echo { header.id.get() } else { 0 }], None))
+        Ok(([kind, if echo { header.id.get() } else { 0 }], TcpFlags::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// A frame that is nearly right: an IP packet of 40 bytes behind its header.
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let protocol = prop_oneof![Just(6u8), Just(17), Just(1), Just(58), Just(44), any::<u8>()];
+        let body = proptest::collection::vec(any::<u8>(), 40);
+        let changes = proptest::collection::vec((0usize..94, any::<u8>()), 0..3);
+        (any::<bool>(), protocol, body, changes, 30usize..120).prop_map(
+            |(ipv4, protocol, mut body, changes, len)| {
+                body[4..6].copy_from_slice(&[0, 40]);
+                body[12] = 0x50;
+                let mut frame = alloc::vec![0x02; 12];
+                if ipv4 {
+                    frame.extend_from_slice(&[8, 0, 0x45, 0, 0, 60, 0, 0, 0x40, 0, 64, protocol]);
+                    frame.extend_from_slice(&[0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+                } else {
+                    frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 40, protocol, 64]);
+                    frame.extend_from_slice(&[0xfd; 32]);
+                }
+                frame.extend_from_slice(&body);
+                for (at, byte) in changes {
+                    if let Some(place) = frame.get_mut(at) {
+                        *place = byte;
+                    }
+                }
+                frame.truncate(len);
+                frame
+            },
+        )
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Shown(u16, u16, u32, MacPair, Payload, TcpFlags, Mark);
+
+    fn shown(headers: &Headers) -> Shown {
+        let Headers { ether, transport, end, macs, payload, flags, mark } = *headers;
+        Shown(ether, transport, end, macs, payload, flags, mark)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn reading_in_one_go_changes_nothing(frame in frames(), ether in 0usize..100) {
+            let careful = Headers::parse_any(&frame, frame.len(), ether, Mark::GUEST);
+            if let Some(quick) = plain(&frame, frame.len()) {
+                let quick = quick.at(ether, Mark::GUEST).unwrap();
+                prop_assert_eq!(shown(&quick), shown(&careful.unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn plain_frames_are_read_in_one_go() {
+        let mut frame = alloc::vec![2; 12];
+        frame.extend_from_slice(&[8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0]);
+        frame.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0, 2, 0, 8, 0, 0]);
+        assert!(plain(&frame, frame.len()).is_some());
     }
 }

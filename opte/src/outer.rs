@@ -22,7 +22,7 @@ pub(crate) const UDP_LEN: usize = 8;
 pub(crate) const GENEVE_LEN: usize = 8;
 const OPTIONS_MAX: usize = 8;
 const HOP_LIMIT: u8 = 64;
-const ETHERTYPE_TRANSPARENT: [u8; 2] = [0x65, 0x58];
+const ETHERTYPE_TRANSPARENT: u32 = 0x6558;
 
 /// Geneve options in wire form, up to eight bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -50,6 +50,7 @@ impl GeneveOptions {
 
 /// Everything that is decided about a packet's outer headers.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(align(8))]
 pub struct Outer {
     /// This host.
     pub src: Ipv6Addr,
@@ -68,14 +69,15 @@ pub struct Outer {
 /// Header bytes in front of an inner frame.
 #[derive(Clone, Copy, Debug)]
 pub struct OuterBytes {
-    bytes: [u8; Outer::MAX_LEN],
+    /// The headers are its end.
+    room: [u8; Outer::MAX_LEN],
     len: u8,
 }
 
 impl OuterBytes {
     /// All headers, from outer Ethernet (with zero MAC addresses) to the last Geneve option.
     pub fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+        self.room.get(Outer::MAX_LEN - usize::from(self.len)..).unwrap_or_default()
     }
 
     /// From the Geneve header on: what is sent through a UDP socket.
@@ -89,6 +91,7 @@ impl Outer {
     pub const MAX_LEN: usize = OUTER_BASE_LEN + OPTIONS_MAX;
 
     /// Length of the headers, in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         OUTER_BASE_LEN + usize::from(self.options.len)
     }
@@ -98,55 +101,43 @@ impl Outer {
         false
     }
 
-    /// The headers in front of an inner frame of `inner_len` bytes. Lengths saturate at 16 bits:
-    /// a longer frame is one that the host cuts first. The UDP checksum is zero, as RFC 6935 and
-    /// RFC 6936 allow for tunnels.
+    /// The headers in front of an inner frame of `inner_len` bytes.
     pub fn headers(&self, inner_len: usize) -> OuterBytes {
-        let udp_len =
-            u16::try_from(UDP_LEN + GENEVE_LEN + usize::from(self.options.len) + inner_len)
-                .unwrap_or(u16::MAX);
-        let mut bytes = [0u8; Self::MAX_LEN];
-        let [e0, e1] = 0x86ddu16.to_be_bytes();
-        let [u0, u1] = udp_len.to_be_bytes();
+        let mut room = [0; Self::MAX_LEN];
+        self.write(&mut room, inner_len);
+        OuterBytes { room, len: self.len() as u8 }
+    }
+
+    /// Writes the headers of an inner frame of `inner_len` bytes to the end of `room`; what `room`
+    /// has in front of them is lost. Lengths saturate at 16 bits: a longer frame is one that the
+    /// host cuts first. The UDP checksum is zero, as RFC 6935 and RFC 6936 allow for tunnels.
+    #[inline]
+    pub fn write(&self, room: &mut [u8; Self::MAX_LEN], inner_len: usize) {
+        // By length, so that all offsets are known when this is compiled.
+        match self.options.len {
+            0 => self.write_from::<OPTIONS_MAX>(room, inner_len),
+            4 => self.write_from::<4>(room, inner_len),
+            _ => self.write_from::<0>(room, inner_len),
+        }
+    }
+
+    #[inline]
+    fn write_from<const AT: usize>(&self, room: &mut [u8; Self::MAX_LEN], inner_len: usize) {
+        let len = UDP_LEN + GENEVE_LEN + OPTIONS_MAX - AT + inner_len;
+        let [l0, l1] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         let [s0, s1] = self.source_port.to_be_bytes();
         let [d0, d1] = GENEVE_PORT.to_be_bytes();
-        let [v0, v1, v2] = self.vni.to_bytes();
-        let class = self.traffic_class;
-        let [t0, t1] = ETHERTYPE_TRANSPARENT;
-        bytes[12..22].copy_from_slice(&[
-            e0,
-            e1,
-            0x60 | (class >> 4),
-            class << 4,
-            0,
-            0,
-            u0,
-            u1,
-            17,
-            HOP_LIMIT,
-        ]);
-        bytes[22..38].copy_from_slice(&self.src.octets());
-        bytes[38..54].copy_from_slice(&self.dst.octets());
-        bytes[54..70].copy_from_slice(&[
-            s0,
-            s1,
-            d0,
-            d1,
-            u0,
-            u1,
-            0,
-            0,
-            self.options.len / 4,
-            0,
-            t0,
-            t1,
-            v0,
-            v1,
-            v2,
-            0,
-        ]);
-        bytes[70..78].copy_from_slice(&self.options.bytes);
-        OuterBytes { bytes, len: OUTER_BASE_LEN as u8 + self.options.len }
+        let (c0, c1) = (0x60 | self.traffic_class >> 4, self.traffic_class << 4);
+        let words = ((OPTIONS_MAX - AT) / 4) as u32;
+        let geneve = words << 24 | ETHERTYPE_TRANSPARENT;
+        room[AT..AT + 12].fill(0);
+        room[AT + 12..AT + 22].copy_from_slice(&[0x86, 0xdd, c0, c1, 0, 0, l0, l1, 17, HOP_LIMIT]);
+        room[AT + 22..AT + 38].copy_from_slice(&self.src.octets());
+        room[AT + 38..AT + 54].copy_from_slice(&self.dst.octets());
+        room[AT + 54..AT + 62].copy_from_slice(&[s0, s1, d0, d1, l0, l1, 0, 0]);
+        room[AT + 62..AT + 66].copy_from_slice(&geneve.to_be_bytes());
+        room[AT + 66..AT + 70].copy_from_slice(&(self.vni.get() << 8).to_be_bytes());
+        room[AT + 70..].copy_from_slice(&self.options.bytes[..OPTIONS_MAX - AT]);
     }
 }
 

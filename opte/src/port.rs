@@ -224,7 +224,7 @@ impl<H: Host> Port<H> {
             let generation = self.generation();
             let hit = self.flows.with(key, direction, hash, |slot| {
                 let stored = slot.stored.as_ref()?;
-                if !stored.holds(generation, headers) || !slot.is_plain(headers.segment.as_ref()) {
+                if !stored.holds(generation, headers) || !slot.is_plain(headers.flags) {
                     return None;
                 }
                 let applied = stored.transform.apply(frame, headers, rewrite);

@@ -85,8 +85,8 @@ impl Predicate {
             }),
             Self::IcmpType(a, b) => icmp().is_some_and(|[kind, _]| (*a..=*b).contains(&kind)),
             Self::IcmpCode(a, b) => icmp().is_some_and(|[_, code]| (*a..=*b).contains(&code)),
-            Self::SrcMac(mac) => facts.macs.src == *mac,
-            Self::DstMac(mac) => facts.macs.dst == *mac,
+            Self::SrcMac(mac) => facts.macs.src() == *mac,
+            Self::DstMac(mac) => facts.macs.dst() == *mac,
             Self::Meta(slot, bits) => meta.bits(*slot) == Some(*bits),
             Self::Not(inner) => !inner.holds(facts, meta),
         }

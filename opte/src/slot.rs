@@ -10,7 +10,7 @@ use crate::flow_key::FlowKey;
 use crate::headers::Headers;
 use crate::host::{Host, Moment};
 use crate::policy::Generation;
-use crate::tcp::{Segment, TcpState, is_plain};
+use crate::tcp::{TcpFlags, TcpState, is_plain};
 use crate::transform::Transform;
 use alloc::sync::Arc;
 use opte_api::Direction;
@@ -68,11 +68,10 @@ impl<H: Host> Slot<H> {
         self.key == *key
     }
 
-    /// The segment changes nothing about the connection's state.
+    /// A packet with these control bits changes nothing about the connection's state.
     #[inline]
-    pub fn is_plain(&self, segment: Option<&Segment>) -> bool {
-        let (Some(segment), Some(state)) = (segment, self.tcp) else { return true };
-        is_plain(segment.flags, state)
+    pub fn is_plain(&self, flags: TcpFlags) -> bool {
+        self.tcp.is_none_or(|state| is_plain(flags, state))
     }
 
     /// Takes over the connection's TCP state.

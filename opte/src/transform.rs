@@ -17,7 +17,7 @@ use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::geneve::Mark;
 use crate::headers::{Headers, MacPair};
 use crate::outer::Outer;
-use crate::wire::{Ether, Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
+use crate::wire::{Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
 use opte_api::Protocol;
@@ -156,7 +156,9 @@ impl Transform {
             }
             OuterEdit::Set(outer) => {
                 rewrite.strip = headers.ether;
-                rewrite.outer = Some(Outer { source_port: self.source_port, ..*outer });
+                let mut outer = *outer;
+                outer.source_port = self.source_port;
+                rewrite.outer = Some(outer);
             }
         }
         Ok(())
@@ -165,9 +167,9 @@ impl Transform {
     #[inline]
     fn write(&self, head: &mut [u8], headers: &Headers, partial: bool) -> Result<(), DropReason> {
         let path = &*self.path;
-        let ether: &mut Ether = view_mut(head, headers.ether.into())?;
-        ether.dst = path.macs.dst.0;
-        ether.src = path.macs.src.0;
+        let frame = head.get_mut(usize::from(headers.ether)..);
+        let macs = frame.and_then(<[u8]>::first_chunk_mut).ok_or(DropReason::Truncated)?;
+        *macs = path.macs.0;
         if self.kind == Kind::Untouched {
             return Ok(());
         }
@@ -182,7 +184,7 @@ impl Transform {
         let path = &*self.path;
         let ipv4 = headers.key().is_some_and(FlowKey::is_ipv4);
         if ipv4 {
-            let ip: &mut Ipv4 = view_mut(head, headers.ip.into())?;
+            let ip: &mut Ipv4 = view_mut(head, headers.ip())?;
             if let Some([.., a, b, c, d]) = path.src {
                 ip.src = [a, b, c, d];
             }
@@ -191,7 +193,7 @@ impl Transform {
             }
             ip.checksum.set(self.ip_delta.update(ip.checksum.get()));
         } else {
-            let ip: &mut Ipv6 = view_mut(head, headers.ip.into())?;
+            let ip: &mut Ipv6 = view_mut(head, headers.ip())?;
             ip.src = path.src.unwrap_or(ip.src);
             ip.dst = path.dst.unwrap_or(ip.dst);
         }
@@ -246,8 +248,8 @@ impl core::fmt::Display for Transform {
         let mut parts = Parts { f, separator: "" };
         let Path { old_macs, macs, src, dst, outer, .. } = &*self.path;
         let ip = |octets: &[u8; 16]| Ipv6Addr::from(*octets).to_canonical();
-        parts.show("src_mac", (macs.src != old_macs.src).then_some(macs.src))?;
-        parts.show("dst_mac", (macs.dst != old_macs.dst).then_some(macs.dst))?;
+        parts.show("src_mac", (macs.src() != old_macs.src()).then(|| macs.src()))?;
+        parts.show("dst_mac", (macs.dst() != old_macs.dst()).then(|| macs.dst()))?;
         parts.show("src_ip", src.as_ref().map(ip))?;
         parts.show("dst_ip", dst.as_ref().map(ip))?;
         let [src_port, dst_port] = self.ports;

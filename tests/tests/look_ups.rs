@@ -58,7 +58,7 @@ fn facts() -> impl Strategy<Value = (Facts, Meta)> {
         if let Some(vni) = vni {
             meta.set(PEER_VNI, Vni::new(vni).unwrap());
         }
-        (Facts { key, macs: MacPair { dst, src } }, meta)
+        (Facts { key, macs: MacPair::new(dst, src) }, meta)
     })
 }
 

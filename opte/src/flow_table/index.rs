@@ -2,25 +2,29 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Hashes to cell numbers: an array with linear probing that is read without a lock.
+//! Hashes to cell numbers: arrays with linear probing that are read without a lock.
 //!
-//! Who changes it holds the lock of the shard that it belongs to; who reads it needs none. A
-//! reader may miss an entry that is being moved, and may find one whose cell has gone to another
-//! flow. So what is found must be compared with the cell, and what is not found is looked for
-//! again under the lock before anything is concluded from it.
+//! There is one array for each shard of the table. Who changes it holds the lock of that shard;
+//! who reads it needs none. A reader may miss an entry that is being moved, and may find one whose
+//! cell has gone to another flow. So what is found must be compared with the cell, and what is not
+//! found is looked for again under the lock before anything is concluded from it.
 //!
-//! Memory never moves and is never given back before the table ends. An index doubles by one more
-//! part, and files all entries anew: they hold their whole tags, so no cell is looked at.
+//! Memory never moves and is never given back before the table ends. An array doubles by one more
+//! part, and files its entries anew: they hold their whole tags, so no cell is looked at. The parts
+//! of neighbouring shards are made together, so that a reader finds its way by a few bytes that all
+//! packets use, and waits for one line of memory only: that of the entry.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
 
-/// Entries of the first part, and its logarithm.
+/// Logarithm of the entries of the first part.
 const FIRST_BITS: u32 = 4;
-/// Parts of an index: the last makes it 2^17 entries large.
+/// Parts of an array: with all of them it has 2^17 entries.
 const PARTS: usize = 14;
+/// Shards whose parts are made together.
+const GROUP: usize = 16;
 /// No cell.
 const EMPTY: u64 = 0;
 
@@ -29,7 +33,7 @@ const fn entry(hash: u64, cell: u32) -> u64 {
     hash & 0xffff_ffff_0000_0000 | (cell as u64 + 1)
 }
 
-/// The upper half of a hash tells entries of one index apart; the lower half chose the index.
+/// The upper half of a hash tells entries of one shard apart; the lower half chose the shard.
 const fn tag(word: u64) -> u32 {
     (word >> 32) as u32
 }
@@ -39,31 +43,63 @@ const fn home(word: u64, bits: u32) -> usize {
     (tag(word) >> (32 - bits)) as usize
 }
 
-/// The place of an entry: which part, and where in it.
+/// The part of an array that entry `at` is in, and the logarithm of that part's length.
 #[inline]
-const fn place(at: usize) -> (usize, usize) {
-    let first = 1 << FIRST_BITS;
-    if at < first {
-        return (0, at);
+const fn part_of(at: usize) -> (usize, u32) {
+    match at >> FIRST_BITS {
+        0 => (0, FIRST_BITS),
+        rest => ((rest.ilog2() + 1) as usize, rest.ilog2() + FIRST_BITS),
     }
-    let power = at.ilog2();
-    ((power - FIRST_BITS) as usize + 1, at - (1 << power))
 }
 
-/// An index without entries at first.
+/// A group of shards. Each part holds the entries of one shard behind those of another.
 #[derive(Default)]
-pub struct Index {
-    /// Logarithm of the number of entries; zero while there is no part.
-    bits: AtomicU32,
-    used: AtomicU32,
+struct Group {
     parts: [OnceBox<Box<[AtomicU64]>>; PARTS],
+    /// Logarithm of the number of places of each shard; zero while it has no part.
+    bits: [AtomicU8; GROUP],
+}
+
+/// The index of a table.
+pub struct Index {
+    groups: Box<[Group]>,
+    /// Entries of each shard: read and written under its lock alone.
+    used: Box<[AtomicU32]>,
+}
+
+/// The array of one shard.
+#[derive(Clone, Copy)]
+pub struct Array<'a> {
+    group: &'a Group,
+    bits: &'a AtomicU8,
+    /// Which shard.
+    shard: usize,
+    used: &'a [AtomicU32],
 }
 
 impl Index {
+    /// An index without entries, for so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            groups: (0..shards.div_ceil(GROUP)).map(|_| Group::default()).collect(),
+            used: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// The array of a shard.
+    #[inline]
+    pub fn array(&self, shard: usize) -> Option<Array<'_>> {
+        let group = self.groups.get(shard / GROUP)?;
+        Some(Array { group, bits: group.bits.get(shard % GROUP)?, shard, used: &self.used })
+    }
+}
+
+impl Array<'_> {
     #[inline]
     fn at(&self, at: usize) -> Option<&AtomicU64> {
-        let (part, offset) = place(at);
-        self.parts.get(part)?.get()?.get(offset)
+        let (part, bits) = part_of(at);
+        let offset = at & ((1 << bits) - 1) | (self.shard % GROUP) << bits;
+        self.group.parts.get(part)?.get()?.get(offset)
     }
 
     fn load(&self, at: usize) -> u64 {
@@ -80,7 +116,7 @@ impl Index {
     /// The first cell with the tag of `hash` for which `is` holds.
     #[inline]
     pub fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
-        let bits = self.bits.load(Ordering::Acquire);
+        let bits = u32::from(self.bits.load(Ordering::Acquire));
         if bits == 0 {
             return None;
         }
@@ -88,30 +124,31 @@ impl Index {
         let start = home(hash, bits);
         for step in 0..=mask {
             let word = self.at((start + step) & mask)?.load(Ordering::Acquire);
+            let cell = (word as u32).wrapping_sub(1);
+            if tag(word) == tag(hash) && word != EMPTY && is(cell) {
+                return Some(cell);
+            }
             if word == EMPTY {
                 return None;
-            }
-            let cell = (word as u32).wrapping_sub(1);
-            if tag(word) == tag(hash) && is(cell) {
-                return Some(cell);
             }
         }
         None
     }
 
-    /// Enters a cell. False if the index has its full size and is full. Under the lock.
+    /// Enters a cell. False if the array has its full size and is full. Under the lock.
     pub fn insert(&self, hash: u64, cell: u32) -> bool {
-        let used = self.used.load(Ordering::Relaxed) + 1;
-        let mut bits = self.bits.load(Ordering::Relaxed);
+        let Some(count) = self.used.get(self.shard) else { return false };
+        let used = count.load(Ordering::Relaxed);
+        let mut bits = u32::from(self.bits.load(Ordering::Relaxed));
         // Three quarters: beyond that, probes grow long.
-        if bits == 0 || used as usize > (3 << bits) / 4 {
+        if bits == 0 || used >= 3 << bits >> 2 {
             if !self.grow() {
                 return false;
             }
-            bits = self.bits.load(Ordering::Relaxed);
+            bits = u32::from(self.bits.load(Ordering::Relaxed));
         }
         self.file(entry(hash, cell), bits);
-        self.used.store(used, Ordering::Relaxed);
+        count.store(used + 1, Ordering::Relaxed);
         true
     }
 
@@ -124,29 +161,26 @@ impl Index {
         self.store(at, word);
     }
 
-    /// Doubles the index.
+    /// Doubles the array.
     fn grow(&self) -> bool {
-        let bits = self.bits.load(Ordering::Relaxed);
-        let (part, len, next) = match bits {
-            0 => (0, 1 << FIRST_BITS, FIRST_BITS),
-            bits => (place(1 << bits).0, 1 << bits, bits + 1),
-        };
-        let Some(fresh) = self.parts.get(part) else { return false };
-        let entries = (0..len).map(|_| AtomicU64::new(EMPTY)).collect();
-        if fresh.set(Box::new(entries)).is_err() {
-            return false;
-        }
+        let bits = u32::from(self.bits.load(Ordering::Relaxed));
         let old = if bits == 0 { 0 } else { 1 << bits };
+        let (part, part_bits) = part_of(old);
+        let Some(fresh) = self.group.parts.get(part) else { return false };
+        fresh.get_or_init(|| {
+            Box::new((0..GROUP << part_bits).map(|_| AtomicU64::new(EMPTY)).collect())
+        });
         let words: Vec<u64> = (0..old).map(|at| self.load(at)).filter(|w| *w != EMPTY).collect();
         (0..old).for_each(|at| self.store(at, EMPTY));
-        self.bits.store(next, Ordering::Release);
-        words.into_iter().for_each(|word| self.file(word, next));
+        let bits = if bits == 0 { FIRST_BITS } else { bits + 1 };
+        self.bits.store(bits as u8, Ordering::Release);
+        words.into_iter().for_each(|word| self.file(word, bits));
         true
     }
 
     /// Takes an entry out, and closes the gap. Under the lock.
     pub fn remove(&self, hash: u64, cell: u32) -> bool {
-        let bits = self.bits.load(Ordering::Relaxed);
+        let bits = u32::from(self.bits.load(Ordering::Relaxed));
         if bits == 0 {
             return false;
         }
@@ -174,7 +208,9 @@ impl Index {
             }
         }
         self.store(hole, EMPTY);
-        self.used.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = self.used.get(self.shard) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
         true
     }
 }
@@ -188,9 +224,9 @@ mod tests {
     fn places_follow_each_other() {
         let mut at = 0;
         for part in 0..PARTS {
-            let len = 1usize << (FIRST_BITS as usize + part.saturating_sub(1));
-            for offset in 0..len {
-                assert_eq!(place(at), (part, offset));
+            let bits = FIRST_BITS + part.saturating_sub(1) as u32;
+            for offset in 0..1 << bits {
+                assert_eq!((part_of(at), at & ((1 << bits) - 1)), ((part, bits), offset));
                 at += 1;
             }
         }
@@ -200,7 +236,8 @@ mod tests {
         /// Few tags, so that many entries share one.
         #[test]
         fn is_a_list(steps in proptest::collection::vec((any::<bool>(), 0u64..40, 0u32..60), 0..400)) {
-            let index = Index::default();
+            let table = Index::new(20);
+            let (index, other) = (table.array(17).unwrap(), table.array(18).unwrap());
             let mut model: Vec<(u64, u32)> = Vec::new();
             for (insert, tag, cell) in steps {
                 // The last places, so that probes wrap round.
@@ -221,6 +258,7 @@ mod tests {
                     prop_assert_eq!(index.find(*hash, |found| found == *cell), Some(*cell));
                 }
                 prop_assert_eq!(index.find(hash, |_| false), None);
+                prop_assert_eq!(other.find(hash, |_| true), None);
             }
         }
     }

@@ -29,7 +29,7 @@ use alloc::vec::Vec;
 use cells::{Cells, cell_of, is_way};
 use core::cmp::Ordering::{Equal, Greater, Less};
 use core::sync::atomic::{AtomicU32, Ordering};
-use index::Index;
+use index::{Array, Index};
 use opte_api::Direction;
 use timers::Timers;
 
@@ -63,15 +63,13 @@ pub struct SideSnapshot {
     pub last: Moment,
 }
 
-/// A part of the index, and the lock of who changes it.
+/// The lock of who changes a shard's part of the index.
 #[repr(align(64))]
-struct Shard<H: Host> {
-    index: Index,
-    lock: H::Lock<()>,
-}
+struct Shard<H: Host>(H::Lock<()>);
 
 /// All flows of a port.
 pub struct FlowTable<H: Host> {
+    index: Index,
     shards: Box<[Shard<H>]>,
     cells: Cells<H>,
     timers: Timers<H>,
@@ -84,9 +82,9 @@ impl<H: Host> FlowTable<H> {
     /// A table of at most `limit` flows.
     pub fn new(limit: u32, seed: u64) -> Self {
         let shards = (limit / FLOWS_PER_SHARD).clamp(1, MAX_SHARDS).next_power_of_two();
-        let shard = |_| Shard { index: Index::default(), lock: H::Lock::new(()) };
         Self {
-            shards: (0..shards).map(shard).collect(),
+            index: Index::new(shards as usize),
+            shards: (0..shards).map(|_| Shard(H::Lock::new(()))).collect(),
             cells: Cells::new(limit),
             timers: Timers::new(limit),
             hasher: KeyHasher::new(seed),
@@ -113,8 +111,8 @@ impl<H: Host> FlowTable<H> {
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> Option<&Shard<H>> {
-        self.shards.get(self.place(hash))
+    fn array(&self, hash: u64) -> Option<Array<'_>> {
+        self.index.array(self.place(hash))
     }
 
     const fn place(&self, hash: u64) -> usize {
@@ -124,7 +122,7 @@ impl<H: Host> FlowTable<H> {
     /// A cell that packets with this hash are likely to need.
     #[inline]
     pub fn candidate(&self, hash: u64, direction: Direction) -> Option<u32> {
-        self.shard(hash)?.index.find(hash, |cell| is_way(cell, direction))
+        self.array(hash)?.find(hash, |cell| is_way(cell, direction))
     }
 
     /// Brings the memory of a cell near.
@@ -143,9 +141,8 @@ impl<H: Host> FlowTable<H> {
         hash: u64,
         f: impl FnOnce(&mut Slot<H>) -> R,
     ) -> Option<R> {
-        let shard = self.shard(hash)?;
         let (mut f, mut result) = (Some(f), None);
-        shard.index.find(hash, |cell| {
+        self.array(hash)?.find(hash, |cell| {
             is_way(cell, direction)
                 && self.cells.with(cell, |slot| {
                     let Some(slot) = slot.as_mut().filter(|slot| slot.is_for(key)) else {
@@ -161,7 +158,8 @@ impl<H: Host> FlowTable<H> {
     /// The flow of packets of `key` that go `direction`.
     pub fn find(&self, key: &FlowKey, direction: Direction) -> Option<Arc<Flow<H>>> {
         let hash = self.hash(key, direction);
-        self.shard(hash)?.lock.with(|()| self.with(key, direction, hash, |slot| slot.flow.clone()))
+        let shard = self.shards.get(self.place(hash))?;
+        shard.0.with(|()| self.with(key, direction, hash, |slot| slot.flow.clone()))
     }
 
     /// Runs `f` with the slot of one direction of `flow`, if the flow is still in the table.
@@ -181,14 +179,13 @@ impl<H: Host> FlowTable<H> {
     }
 
     /// Runs `f` under the locks of the shards of both hashes.
-    fn locked<R>(&self, hashes: [u64; 2], f: impl FnOnce([&Index; 2]) -> R) -> Option<R> {
+    fn locked<R>(&self, hashes: [u64; 2], f: impl FnOnce() -> R) -> Option<R> {
         let [a, b] = hashes.map(|hash| self.place(hash));
-        let (out, inbound) = (self.shards.get(a)?, self.shards.get(b)?);
-        let f = || f([&out.index, &inbound.index]);
+        let (out, inbound) = (&self.shards.get(a)?.0, &self.shards.get(b)?.0);
         Some(match a.cmp(&b) {
-            Equal => out.lock.with(|()| f()),
-            Less => out.lock.with(|()| inbound.lock.with(|()| f())),
-            Greater => inbound.lock.with(|()| out.lock.with(|()| f())),
+            Equal => out.with(|()| f()),
+            Less => out.with(|()| inbound.with(|()| f())),
+            Greater => inbound.with(|()| out.with(|()| f())),
         })
     }
 
@@ -203,9 +200,9 @@ impl<H: Host> FlowTable<H> {
         let number = self.cells.take().ok_or(InsertError::Full)?;
         flow.set_number(number);
         let hashes = self.hashes(flow);
-        let entered = self.locked(hashes, |indexes| {
+        let entered = self.locked(hashes, || {
             self.vacant(flow, hashes)?;
-            self.enter(flow, indexes, hashes, stored, now)?;
+            self.enter(flow, hashes, stored, now)?;
             let end = now.plus_millis(flow.idle_limit(limits));
             self.timers.schedule(number, end.min(unproven(now)));
             self.count.fetch_add(1, Ordering::Relaxed);
@@ -233,7 +230,6 @@ impl<H: Host> FlowTable<H> {
     fn enter(
         &self,
         flow: &Arc<Flow<H>>,
-        indexes: [&Index; 2],
         hashes: [u64; 2],
         mut stored: Option<Stored>,
         now: Moment,
@@ -243,11 +239,12 @@ impl<H: Host> FlowTable<H> {
             let slot = Slot::new(flow.clone(), direction, stored, now);
             self.cells.with(cell_of(flow.number(), direction), |place| *place = Some(slot));
         }
-        let entered = Direction::BOTH.into_iter().zip(indexes).zip(hashes).all(
-            |((direction, index), hash)| index.insert(hash, cell_of(flow.number(), direction)),
-        );
+        let entered = Direction::BOTH.into_iter().zip(hashes).all(|(direction, hash)| {
+            let cell = cell_of(flow.number(), direction);
+            self.array(hash).is_some_and(|array| array.insert(hash, cell))
+        });
         if !entered {
-            self.clear(flow, indexes, hashes);
+            self.clear(flow, hashes);
             return Err(InsertError::Full);
         }
         Ok(())
@@ -255,28 +252,26 @@ impl<H: Host> FlowTable<H> {
 
     /// Empties both cells and takes them out of the index; answers what was in them. Under the
     /// locks of both shards.
-    fn clear(
-        &self,
-        flow: &Flow<H>,
-        indexes: [&Index; 2],
-        hashes: [u64; 2],
-    ) -> [Option<Slot<H>>; 2] {
-        for ((direction, index), hash) in Direction::BOTH.into_iter().zip(indexes).zip(hashes) {
-            index.remove(hash, cell_of(flow.number(), direction));
+    fn clear(&self, flow: &Flow<H>, hashes: [u64; 2]) -> [Option<Slot<H>>; 2] {
+        let cells = Direction::BOTH.map(|direction| cell_of(flow.number(), direction));
+        for (cell, hash) in cells.into_iter().zip(hashes) {
+            if let Some(array) = self.array(hash) {
+                array.remove(hash, cell);
+            }
         }
-        Direction::BOTH.map(|way| self.cells.with(cell_of(flow.number(), way), Option::take)?)
+        cells.map(|cell| self.cells.with(cell, Option::take)?)
     }
 
     /// Looks at how a flow was used, and does as `f` says. True if that took the flow out.
     fn review(&self, flow: &Arc<Flow<H>>, f: impl FnOnce(Use) -> Review) -> bool {
         let hashes = self.hashes(flow);
         let number = flow.number();
-        let taken = self.locked(hashes, |indexes| {
+        let taken = self.locked(hashes, || {
             match f(self.used(flow)?) {
                 Review::End => {
                     self.timers.cancel(number);
                     self.count.fetch_sub(1, Ordering::Relaxed);
-                    return Some(self.clear(flow, indexes, hashes));
+                    return Some(self.clear(flow, hashes));
                 }
                 Review::At(at) => self.timers.schedule(number, at),
                 Review::Defer(at) => self.timers.defer(number, at),
