@@ -4,8 +4,48 @@
 
 //! Raw declarations of the illumos kernel's interfaces, header by header.
 //!
-//! Empty for now: the kernel module and everything it needs come with an issue of their own. The
-//! crate is here so that the workspace has its final shape and the rule that `unsafe` lives in
-//! named places can be held from the first day.
+//! What a kernel module of this project calls, and nothing else: the device driver interface (minor
+//! nodes, ioctls, memory, locks, periodic callbacks, counters), STREAMS messages, both sides of the
+//! MAC layer, data links, look-ups in the routing table, and static probes. Names are those of
+//! illumos; each file is one header and says which. A header too long for one file has a second one
+//! that says so.
+//!
+//! * [`sys`], [`inet`], [`netinet`]: mainline illumos, the AMD64 kernel.
+//!
+//! # What this crate must not know
+//!
+//! It has no logic, allocates nothing, and knows nothing of packets, ports or OPTE. Safe types over
+//! these declarations, and the proofs that calls are sound, belong to the kernel module. The only
+//! functions with a body read bit-fields or put two names side by side.
+//!
+//! # How to read a declaration
+//!
+//! Each function says what it does, what it answers when it fails, in which **context** it may be
+//! called, and the **source** of that: a manual page, or the header for interfaces that are private
+//! to the kernel and may change. Contexts are those of the manual: *user* (on behalf of a process),
+//! *kernel* (a thread of the kernel), *interrupt* (may not wait for memory), *any* (even with
+//! spinning locks held). Function pointers are `Option` wherever C allows null. A structure whose
+//! fields are not public is the kernel's to make. `opaque` types are known by address alone.
+//!
+//! `memcpy`, `memmove`, `memset`, `memcmp` and `bcmp` are not declared: the compiler makes calls to
+//! them, and the kernel has them.
 
 #![no_std]
+#![allow(non_camel_case_types, non_snake_case, reason = "names are those of illumos")]
+#![allow(dead_code, reason = "private fields hold the place of what a driver must not touch")]
+
+/// Declares types that are known by address alone.
+macro_rules! opaque {
+    ($($(#[$meta:meta])* $name:ident;)*) => {$(
+        $(#[$meta])*
+        #[repr(C)]
+        pub struct $name {
+            _private: [u8; 0],
+            _pinned: core::marker::PhantomData<(*mut u8, core::marker::PhantomPinned)>,
+        }
+    )*};
+}
+
+pub mod inet;
+pub mod netinet;
+pub mod sys;

@@ -1,0 +1,10 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! `sys/zone.h`: zones.
+
+use super::types::zoneid_t;
+
+/// The zone that always is.
+pub const GLOBAL_ZONEID: zoneid_t = 0;
