@@ -11,6 +11,8 @@
 //! that says so.
 //!
 //! * [`sys`], [`inet`], [`netinet`]: mainline illumos, the AMD64 kernel.
+//! * [`oxide`]: what the Oxide tree has besides or in another shape, and how a module finds out, at
+//!   run time, on which kernel it is. Nothing is chosen when this crate is built.
 //!
 //! # What this crate must not know
 //!
@@ -48,4 +50,5 @@ macro_rules! opaque {
 
 pub mod inet;
 pub mod netinet;
+pub mod oxide;
 pub mod sys;
