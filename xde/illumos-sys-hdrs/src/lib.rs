@@ -31,6 +31,15 @@
 //!
 //! `memcpy`, `memmove`, `memset`, `memcmp` and `bcmp` are not declared: the compiler makes calls to
 //! them, and the kernel has them.
+//!
+//! # How numbers are checked
+//!
+//! `tests/data/layout.tsv` and `tests/data/constants.tsv` hold sizes, alignments, offsets and
+//! values that a C compiler printed from illumos headers. The tests of this crate compare every
+//! line with what `rustc` makes of the declarations, on the 64-bit host, whose C layout is that of
+//! the kernel. A line that no declaration answers to fails, unless `tests/data/not-needed.tsv` says
+//! why there is none; a declared structure or constant that no line answers for fails, unless
+//! `tests/data/not-held.tsv` says where its numbers come from.
 
 #![no_std]
 #![allow(non_camel_case_types, non_snake_case, reason = "names are those of illumos")]
@@ -52,3 +61,8 @@ pub mod inet;
 pub mod netinet;
 pub mod oxide;
 pub mod sys;
+
+#[cfg(test)]
+extern crate std;
+#[cfg(test)]
+mod held;
