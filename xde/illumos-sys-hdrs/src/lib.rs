@@ -10,7 +10,7 @@
 //! illumos; each file is one header and says which. A header too long for one file has a second one
 //! that says so.
 //!
-//! * [`sys`], [`inet`], [`netinet`]: mainline illumos, the AMD64 kernel.
+//! * [`sys`], [`inet`], [`net`], [`netinet`]: mainline illumos, the AMD64 kernel.
 //! * [`oxide`]: what the Oxide tree has besides or in another shape, and how a module finds out, at
 //!   run time, on which kernel it is. Nothing is chosen when this crate is built.
 //!
@@ -58,6 +58,7 @@ macro_rules! opaque {
 }
 
 pub mod inet;
+pub mod net;
 pub mod netinet;
 pub mod oxide;
 pub mod sys;

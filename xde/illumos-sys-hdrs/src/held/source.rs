@@ -26,7 +26,7 @@ fn declarations() -> Vec<(String, String)> {
     }
     let top = home().join("src");
     let mut found = Vec::new();
-    for folder in ["sys", "inet", "netinet", "oxide"] {
+    for folder in ["sys", "inet", "net", "netinet", "oxide"] {
         walk(&top.join(folder), &top, &mut found);
     }
     found

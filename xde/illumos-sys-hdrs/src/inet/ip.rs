@@ -17,6 +17,14 @@ opaque! {
     ts_label_t;
 }
 
+/// `ire_type`: to the link of an interface that has no link addresses.
+pub const IRE_IF_NORESOLVER: c_ushort = 0x40;
+/// `ire_type`: to the link of an interface.
+pub const IRE_IF_RESOLVER: c_ushort = 0x80;
+/// `ire_type`: to one neighbour on the link of an interface.
+pub const IRE_IF_CLONE: c_ushort = 0x400;
+/// `ire_type`: nowhere.
+pub const IRE_NOROUTE: c_ushort = 0x1000;
 /// `ire_type`: a multicast address.
 pub const IRE_MULTICAST: c_ushort = 0x800;
 
@@ -60,7 +68,7 @@ pub struct ire_t {
     pub(crate) ire_ib_pkt_count: c_uint,
     pub(crate) ire_ob_pkt_count: c_uint,
     pub(crate) ire_create_time: time_t,
-    /// `RTF_` flags.
+    /// `RTF_` flags of [`route`](crate::net::route).
     pub ire_flags: u32,
     pub(crate) ire_testhidden: boolean_t,
     pub(crate) ire_recvfn: *mut c_void,

@@ -15,10 +15,10 @@ pub const MATCH_IRE_DSTONLY: c_int = 0;
 pub const MATCH_IRE_ILL: c_int = 0x10;
 
 unsafe extern "C" {
-    /// The best IPv6 route to `address`, held. `flags` say which other arguments have to match;
-    /// those that need not are null or 0. With [`MATCH_IRE_ILL`] `interface` is not null. `hint`
-    /// chooses among equals. The answer is never null except in that case, but may be a route that
-    /// rejects: look at `ire_flags`.
+    /// The best IPv6 route to `address`, held, or null. `flags` say which other arguments have to
+    /// match; those that need not are null or 0. With [`MATCH_IRE_ILL`] `interface` is not null.
+    /// `hint` chooses among equals. A route found may be one that refuses: look at `ire_type` and
+    /// `ire_flags`.
     ///
     /// Context: user, kernel, interrupt below lock level. Source: `inet/ip_ire.h`; no manual page.
     pub fn ire_ftable_lookup_v6(

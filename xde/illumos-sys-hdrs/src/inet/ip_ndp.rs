@@ -36,7 +36,7 @@ pub struct ncec_t {
     pub(crate) ncec_ptpn: *mut *mut ncec_t,
     pub(crate) ncec_ill: *mut ill_t,
     pub(crate) ncec_flags: u16,
-    /// Reachability, `ND_` of `net/if.h`.
+    /// Reachability, `ND_` of [`if_`](crate::net::if_).
     pub ncec_state: u16,
     pub(crate) ncec_pcnt: i16,
     pub(crate) ncec_rcnt: u16,

@@ -28,7 +28,7 @@ pub const MEOI_L3INFO_SET: c_uint = 1 << 1;
 pub const MEOI_L4INFO_SET: c_uint = 1 << 2;
 /// `meoi_flags`: length of the tunnel header is known; only with a `meoi_tuntype`.
 pub const MEOI_TUNINFO_SET: c_uint = 1 << 3;
-/// `meoi_flags`: there is a VLAN tag. In mainline it is another bit.
+/// `meoi_flags`: there is a VLAN tag.
 pub const MEOI_VLAN_TAGGED: c_uint = 1 << 4;
 
 /// Kind of a tunnel.

@@ -55,22 +55,16 @@ pub struct mac_capab_lso_t {
     pub lso_basic_tcp_ipv6: lso_basic_tcp_ipv6_t,
 }
 
-/// `meoi_flags`: link header and type are known.
-pub const MEOI_L2INFO_SET: c_uint = 1;
-/// `meoi_flags`: length of the IP header, and protocol, are known.
-pub const MEOI_L3INFO_SET: c_uint = 1 << 1;
-/// `meoi_flags`: length of the transport header is known.
-pub const MEOI_L4INFO_SET: c_uint = 1 << 2;
-/// `meoi_flags`: there is a VLAN tag. On a kernel of the Oxide tree it is another bit.
-pub const MEOI_VLAN_TAGGED: c_uint = 1 << 3;
-
-/// Where the headers of a packet are. Mainline kernels changed this structure between releases (the
-/// IP header's length became two bytes) and export nothing that tells which one they have. So a
-/// driver does not ask a mainline kernel for it: this shape is here to be checked, not to be used.
+/// Where the headers of a packet are. Mainline kernels changed this structure (the IP header's
+/// length became two bytes) and the numbers of its flags between releases, and export nothing that
+/// tells which ones they have; the function of the Oxide tree has the same name and other
+/// arguments. So a driver does not ask a mainline kernel for it, and neither flags nor function are
+/// declared: this shape, of 2024, is here for the sake of [the
+/// other](crate::oxide::mac_provider::mac_ether_offload_info_t).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct mac_ether_offload_info_t {
-    /// `MEOI_` flags: which fields are known.
+    /// Which fields are known.
     pub meoi_flags: c_uint,
     /// Bytes of the packet.
     pub meoi_len: size_t,
