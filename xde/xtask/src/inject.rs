@@ -7,7 +7,7 @@
 //! A raw socket sends in the namespace of its process, so the lab calls this program again inside
 //! of one, with a hidden command.
 
-use crate::shell::Cmd;
+use crate::shell::{Cmd, this_program};
 use anyhow::{Context, Result, bail};
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use std::net::{Ipv6Addr, UdpSocket};
@@ -53,8 +53,7 @@ impl Noise {
 
 /// Sends nonsense inside a namespace.
 pub fn inside(netns: &str, kind: &str, target: &str, count: u32) -> Result<()> {
-    // By this path the program can be run even after cargo has replaced its file.
-    let me = format!("/proc/{}/exe", std::process::id());
+    let me = this_program();
     let count = count.to_string();
     Cmd::new("ip").args(["netns", "exec", netns, &me, "inject", kind, target, &count]).run()?;
     Ok(())

@@ -296,6 +296,11 @@ pub fn wait_until<T>(
     }
 }
 
+/// This program, by a path that holds even after cargo has replaced its file.
+pub fn this_program() -> String {
+    format!("/proc/{}/exe", std::process::id())
+}
+
 /// Finds a program as [`Cmd`] would.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -89,7 +89,8 @@ pub fn how_to_enter(lab: &Lab) -> String {
     example(&mut text, &format!("ip netns exec {} bash", lab.net.netns(GUESTS[0].name)));
     let opteadm = lab.opteadm(HYPERVISORS[0].name, &["dump-uft", "-p", GUESTS[0].name]);
     example(&mut text, &opteadm.to_string());
-    writeln!(text, "Machines: {} (each with the prefix {}-).", names.join(", "), lab.run).ok();
+    writeln!(text, "Machines: {} (each with the prefix {}-).", names.join(", "), lab.sandbox.run())
+        .ok();
     text + "Remove it with `cargo xtask lab clean`."
 }
 

@@ -15,21 +15,22 @@ pub mod clean;
 mod control;
 mod drawing;
 mod guests;
-mod net;
+pub mod net;
 mod pcap;
-mod processes;
+pub mod processes;
 pub mod report;
+pub mod sandbox;
 pub mod scenario;
 mod set_up;
 pub mod topology;
 mod web;
 
 use crate::binaries::Binaries;
-use crate::shell;
 use anyhow::{Context, Result};
 use net::Net;
 use pcap::Capture;
 use processes::Daemon;
+use sandbox::Sandbox;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,47 +43,34 @@ const PREFIX: &str = "opte-";
 pub struct Lab {
     net: Net,
     binaries: Binaries,
-    run: String,
-    logs: PathBuf,
     pcaps: PathBuf,
-    scratch: PathBuf,
-    hosts: BTreeMap<&'static str, Daemon>,
-    webs: BTreeMap<String, WebServer>,
+    // Dropped in this order: what the sandbox removes must have ended before.
     captures: BTreeMap<String, Capture>,
-    kept: bool,
+    webs: BTreeMap<String, WebServer>,
+    hosts: BTreeMap<&'static str, Daemon>,
+    sandbox: Sandbox,
 }
 
 impl Lab {
     /// Makes the lab's directories and nothing else.
     pub fn new(binaries: Binaries, pcap_dir: Option<&Path>) -> Result<Self> {
-        let run = format!("{PREFIX}{}", std::process::id());
-        let labs = crate::workspace::target_dir()?.join("lab");
-        clean::forget_old_runs(&labs)?;
-        let logs = labs.join(&run);
-        let pcaps = pcap_dir.map_or_else(|| logs.clone(), Path::to_path_buf);
-        // Sockets are here too: their paths must be short (unix(7): 108 bytes).
-        let scratch = scratch_dir(&run);
-        for dir in [&logs, &pcaps, &scratch] {
-            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        }
-        shell::start_journal(&logs.join("commands.log"))?;
+        let sandbox = Sandbox::new()?;
+        let pcaps = pcap_dir.unwrap_or(sandbox.logs());
+        fs::create_dir_all(pcaps).with_context(|| format!("cannot make {}", pcaps.display()))?;
         Ok(Self {
-            net: Net::new(&run),
+            net: Net::new(sandbox.run()),
             binaries,
-            run,
-            logs,
             pcaps: fs::canonicalize(pcaps)?,
-            scratch,
             hosts: BTreeMap::new(),
             webs: BTreeMap::new(),
             captures: BTreeMap::new(),
-            kept: false,
+            sandbox,
         })
     }
 
     /// Where logs are.
     pub fn logs(&self) -> &Path {
-        &self.logs
+        self.sandbox.logs()
     }
 
     /// Where captures are.
@@ -92,7 +80,7 @@ impl Lab {
 
     /// A file that goes when the lab goes.
     fn scratch(&self, name: &str) -> PathBuf {
-        self.scratch.join(name)
+        self.sandbox.scratch().join(name)
     }
 
     /// The control socket of a host.
@@ -112,25 +100,11 @@ impl Lab {
 
     /// Lets everything run on after this process ends.
     pub fn keep(mut self) {
-        self.kept = true;
+        self.sandbox.keep();
         self.hosts.values_mut().for_each(Daemon::leave_running);
         self.webs.values_mut().for_each(WebServer::leave_running);
         self.captures.values_mut().for_each(Capture::leave_running);
         println!("{}", drawing::how_to_enter(&self));
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        self.captures.clear();
-        self.webs.clear();
-        self.hosts.clear();
-        if let Err(error) = clean::remove(&self.run) {
-            eprintln!("warning: the lab is not all gone ({error:#}); try `cargo xtask lab clean`");
-        }
     }
 }
 

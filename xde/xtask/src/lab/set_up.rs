@@ -37,7 +37,7 @@ pub const CAPTURES: Step = ("captures", Lab::start_captures);
 impl Lab {
     fn make_network(&mut self) -> Result<String> {
         self.net.create()?;
-        Ok(format!("{} namespaces, named {}-*", namespaces().count(), self.run))
+        Ok(format!("{} namespaces, named {}-*", namespaces().count(), self.sandbox.run()))
     }
 
     fn start_hosts(&mut self) -> Result<String> {
@@ -49,7 +49,7 @@ impl Lab {
             self.hosts.insert(host.name, daemon);
         }
         let names: Vec<&str> = underlay_hosts().map(|host| host.name).collect();
-        Ok(format!("{}; control sockets in {}", names.join(", "), self.scratch.display()))
+        Ok(format!("{}; control sockets in {}", names.join(", "), self.sandbox.scratch().display()))
     }
 
     /// Starts `xde` in a namespace, with a socket of its own, and waits until it listens.
@@ -57,7 +57,7 @@ impl Lab {
         let socket = self.socket(name);
         let cmd = self.net.exec(netns, &self.binaries.xde.to_string_lossy());
         let cmd = cmd.args(args).arg("--socket").arg(&socket);
-        let mut daemon = Daemon::start(name, cmd, &self.logs)?;
+        let mut daemon = Daemon::start(name, cmd, self.logs())?;
         daemon.wait_ready("answers", |_| {
             Ok(socket.exists() && self.opteadm(name, &["stats"]).output()?.status.success())
         })?;
@@ -103,7 +103,7 @@ impl Lab {
         fs::create_dir_all(&root)?;
         fs::write(root.join("index.html"), format!("{name}\n"))?;
         let exec = self.net.exec(machine, "busybox");
-        let server = WebServer::start(&format!("httpd-{name}"), port, exec, &root, &self.logs)?;
+        let server = WebServer::start(&format!("httpd-{name}"), port, exec, &root, self.logs())?;
         self.webs.insert(name.into(), server);
         let url = format!("http://127.0.0.1:{port}/");
         wait_until(&format!("web server {name}"), Duration::from_secs(5), || {
@@ -128,7 +128,7 @@ impl Lab {
         let taps = taps();
         for tap in &taps {
             let exec = self.net.exec(tap.netns, "tcpdump");
-            let capture = Capture::start(&tap.name, tap.link, exec, &self.pcaps, &self.logs)
+            let capture = Capture::start(&tap.name, tap.link, exec, &self.pcaps, self.logs())
                 .with_context(|| format!("capture of {}", tap.name))?;
             self.captures.insert(tap.name.clone(), capture);
         }
