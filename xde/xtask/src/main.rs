@@ -11,6 +11,8 @@ mod binaries;
 mod commands;
 mod inject;
 mod lab;
+mod load;
+mod peers;
 mod setup;
 mod shell;
 mod workspace;
@@ -74,6 +76,8 @@ enum Command {
         #[arg(long, conflicts_with = "lab")]
         only_lab: bool,
     },
+    /// Measure the data path beside those of the kernel and of Open vSwitch (as root)
+    Peers(peers::Options),
     /// Handle labs that were left up
     Lab {
         #[command(subcommand)]
@@ -81,6 +85,12 @@ enum Command {
     },
     /// Format, lint and test, as a machine does before changes are taken
     Ci,
+    /// Make load, or take it, inside a namespace
+    #[command(hide = true)]
+    Load {
+        #[command(subcommand)]
+        load: load::Load,
+    },
     /// Send nonsense from inside a lab
     #[command(hide = true)]
     Inject { kind: String, target: String, count: u32 },
@@ -105,7 +115,7 @@ fn main() -> ExitCode {
 
 /// Answers whether all went well.
 fn run(command: Command) -> Result<bool> {
-    if !matches!(command, Command::Inject { .. }) {
+    if !matches!(command, Command::Inject { .. } | Command::Load { .. }) {
         shell::catch_signals()?;
     }
     match command {
@@ -118,6 +128,8 @@ fn run(command: Command) -> Result<bool> {
         Command::Bench { lab, only_lab } => commands::bench(!only_lab, lab || only_lab),
         Command::Lab { command: LabCommand::Clean } => commands::demo::clean(),
         Command::Ci => commands::ci(),
+        Command::Peers(options) => commands::peers::run(&options),
+        Command::Load { load } => load::run(load).map(|()| true),
         Command::Inject { kind, target, count } => {
             inject::run(&kind, &target, count).map(|()| true)
         }

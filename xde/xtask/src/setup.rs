@@ -38,6 +38,20 @@ pub const LAB: &[Tool] = &[
 /// What the lab's measurements run.
 pub const LAB_BENCH: &[Tool] = &[tool("iperf3", "iperf3"), tool("ethtool", "ethtool")];
 
+/// What measurements beside peers run, whoever the peer is.
+pub const PEERS: &[Tool] =
+    &[tool("ip", "iproute2"), tool("ping", "iputils-ping"), tool("iperf3", "iperf3")];
+
+/// What the kernel's own data path needs.
+pub const PEER_KERNEL: &[Tool] = &[tool("nft", "nftables")];
+
+/// What Open vSwitch needs.
+pub const PEER_OVS: &[Tool] = &[
+    tool("ovs-vswitchd", "openvswitch-switch"),
+    tool("ovs-vsctl", "openvswitch-common"),
+    tool("ethtool", "ethtool"),
+];
+
 /// What checks the cores for a bare target: a compiler with the source of its own `core`.
 pub const BARE_TARGET: &[Tool] = &[
     tool("/usr/bin/rustc", "rustc-web"),

@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod demo;
+pub mod peers;
 pub mod test;
 
 use crate::binaries::{Binaries, Profile};

@@ -40,6 +40,11 @@ impl Daemon {
         }
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that the program has written.
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
