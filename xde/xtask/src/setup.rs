@@ -52,6 +52,9 @@ pub const PEER_OVS: &[Tool] = &[
     tool("ethtool", "ethtool"),
 ];
 
+/// What VPP needs; no release of Debian has it yet.
+pub const PEER_VPP: &[Tool] = &[tool("vpp", "vpp")];
+
 /// What checks the cores for a bare target: a compiler with the source of its own `core`.
 pub const BARE_TARGET: &[Tool] = &[
     tool("/usr/bin/rustc", "rustc-web"),
@@ -90,6 +93,16 @@ pub fn install(tools: &[&[Tool]]) -> Result<()> {
 /// Whether [`install`] has nothing to do, or may do it.
 pub fn can_install(tools: &[&[Tool]]) -> bool {
     may_install() || missing(tools).is_empty()
+}
+
+/// Whether nothing of that is missing.
+pub fn are_there(tools: &[Tool]) -> bool {
+    missing(&[tools]).is_empty()
+}
+
+/// Whether the system's lists have the package.
+pub fn is_packaged(package: &str) -> bool {
+    Cmd::new("apt-cache").args(["show", package]).run().is_ok()
 }
 
 fn may_install() -> bool {

@@ -64,14 +64,14 @@ pub struct Options {
     pub bin_dir: Option<PathBuf>,
 }
 
-const USUAL: Lengths = Lengths { tcp: 2.0, other: 800, attempt: 200 };
-const QUICK: Lengths = Lengths { tcp: 1.0, other: 500, attempt: 150 };
+const USUAL: Lengths = Lengths { tcp: 3, other: 800, attempt: 200 };
+const QUICK: Lengths = Lengths { tcp: 1, other: 500, attempt: 150 };
 
 /// Measures, and shows the tables. Answers whether every row of every path that is up has a figure.
 pub fn run(options: &Options, binaries: &Binaries) -> Result<bool> {
-    let peers = choose(&options.only, &Peer::ALL, |peer| peer.name())?;
-    let rows = choose(&options.row, &Row::ALL, |row| row.name())?;
-    let routes = choose(&options.route, &Route::ALL, |route| route.word())?;
+    let peers = choose(&options.only, &Peer::ALL, Peer::name)?;
+    let rows = choose(&options.row, &Row::ALL, Row::name)?;
+    let routes = choose(&options.route, &Route::ALL, Route::word)?;
     let sandbox = Sandbox::new()?;
     let mut results = Results::default();
     let begin = Instant::now();
@@ -84,7 +84,7 @@ pub fn run(options: &Options, binaries: &Binaries) -> Result<bool> {
         }
         println!("round {round} of {repeat}: {:.0} s", begin.elapsed().as_secs_f64());
     }
-    println!("{}", show::all(&results, &peers, &rows));
+    println!("{}", show::all(&results, &routes, &peers, &rows));
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&results.to_json())?;
         std::fs::write(file, text + "\n").with_context(|| file.display().to_string())?;
@@ -135,7 +135,7 @@ fn measure(paths: &[Path], row: Row, lengths: &Lengths, results: &mut Results) -
                 format!("  {error:#}")
             }
         };
-        println!("{:16} {:8} {:8}{shown}", row.name(), path.route.word(), path.peer.name());
+        println!("  {:16} {:8} {:8}{shown}", row.name(), path.route.word(), path.peer.name());
     }
     Ok(())
 }
@@ -152,4 +152,28 @@ fn choose<T: Copy>(
     }
     let wanted = |item: &T| names.is_empty() || names.iter().any(|name| name == name_of(*item));
     Ok(all.iter().copied().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_choose_in_the_usual_order() {
+        let names = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+            choose(&names, &Peer::ALL, Peer::name)
+        };
+        assert_eq!(names(&[]).unwrap(), Peer::ALL);
+        assert_eq!(names(&["ours", "kernel"]).unwrap(), [Peer::Kernel, Peer::Ours]);
+        let error = names(&["bridge"]).unwrap_err().to_string();
+        assert!(error.contains("veth, kernel, ovs, vpp, ours"), "{error}");
+    }
+
+    #[test]
+    fn rows_have_names_of_their_own() {
+        let names: BTreeSet<&str> = Row::ALL.iter().map(|row| row.name()).collect();
+        assert_eq!(names.len(), Row::ALL.len());
+    }
 }

@@ -89,12 +89,12 @@ impl Path {
     }
 
     /// TCP from the client to the server, in Gbit/s.
-    pub fn iperf(&self, streams: u8, seconds: f64) -> Result<f64> {
+    pub fn iperf(&self, streams: u8, seconds: u8) -> Result<f64> {
         let text = self
             .site
             .exec("a", "iperf3")
             .args(["-c", self.to, "-p", IPERF_PORT, "-J", "--connect-timeout", "2000"])
-            .args(["-t", &format!("{seconds:.0}"), "-P", &streams.to_string()])
+            .args(["-t", &seconds.to_string(), "-P", &streams.to_string()])
             .output()?
             .stdout;
         let report: Value = serde_json::from_str(&text).context("iperf3 answered no JSON")?;

@@ -9,7 +9,9 @@ use crate::lab::sandbox::Sandbox;
 use crate::peers::site::Site;
 use crate::peers::{kernel, ours, ovs};
 use crate::setup::{self, Tool};
-use anyhow::{Result, bail};
+use crate::shell::Cmd;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
 
 /// Where the client's packets go.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -93,13 +95,31 @@ impl Peer {
         match self {
             Self::Kernel => setup::PEER_KERNEL,
             Self::Ovs => setup::PEER_OVS,
-            _ => &[],
+            Self::Vpp => setup::PEER_VPP,
+            Self::Veth | Self::Ours => &[],
         }
+    }
+
+    /// Installs what is missing.
+    fn install(self) -> Result<()> {
+        let tools = self.tools();
+        if setup::are_there(tools) {
+            return Ok(());
+        }
+        if self == Self::Vpp && !setup::is_packaged("vpp") {
+            bail!("not installable here: this system has no package vpp (apt-cache show vpp)");
+        }
+        setup::install(&[tools]).context("not installable here")?;
+        if self == Self::Ovs && Path::new("/run/systemd/system").exists() {
+            // The package starts a switch for the whole machine, which nobody has asked for.
+            Cmd::new("systemctl").args(["disable", "--now", "openvswitch-switch"]).run()?;
+        }
+        Ok(())
     }
 
     /// Brings it up.
     pub fn build(self, route: Route, sandbox: &Sandbox, binaries: &Binaries) -> Result<Site> {
-        setup::install(&[self.tools()])?;
+        self.install()?;
         let name = &format!("{}-{}", self.name(), route.word());
         match (self, route) {
             (Self::Veth, _) => kernel::veth(sandbox, name),
@@ -107,13 +127,9 @@ impl Peer {
             (Self::Kernel, Route::Outside) => kernel::masquerade(sandbox, name),
             (Self::Ovs, Route::Inside) => ovs::geneve(sandbox, name),
             (Self::Ovs, Route::Outside) => ovs::snat(sandbox, name),
-            (Self::Vpp, _) => bail!("{VPP}"),
+            (Self::Vpp, _) => bail!("this command does not know how to set it up"),
             (Self::Ours, Route::Inside) => ours::inside(sandbox, name, binaries),
             (Self::Ours, Route::Outside) => ours::outside(sandbox, name, binaries),
         }
     }
 }
-
-/// Why there is no VPP.
-const VPP: &str = "not installable here: Debian 12 has no package of VPP (apt-cache policy vpp: \
-                   none); it has to be built from source";

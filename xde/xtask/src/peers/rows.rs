@@ -56,7 +56,7 @@ pub enum Better {
 #[derive(Clone, Copy)]
 pub struct Lengths {
     /// Of one TCP measurement, in seconds.
-    pub tcp: f64,
+    pub tcp: u8,
     /// Of any other, in milliseconds.
     pub other: u64,
     /// Of one attempt in a search, in milliseconds.
@@ -104,7 +104,9 @@ impl Row {
         use Better::{High, Low};
         let figure = |part, unit, better| Figure { row: self, part, unit, better };
         match self {
-            Self::Tcp1 | Self::Tcp8 => vec![figure("", "Gbit/s", Some(High))],
+            Self::Tcp1 | Self::Tcp8 => {
+                vec![figure("", "Gbit/s", Some(High)), figure("data path", "cores", None)]
+            }
             Self::UdpClean => vec![figure("", "kpps", Some(High))],
             Self::UdpFlat => {
                 vec![figure("delivered", "kpps", Some(High)), figure("lost", "%", None)]
@@ -124,8 +126,8 @@ impl Row {
     /// Measures a path once.
     pub fn measure(self, path: &Path, lengths: &Lengths) -> Result<Vec<f64>> {
         Ok(match self {
-            Self::Tcp1 => vec![path.iperf(1, lengths.tcp)?],
-            Self::Tcp8 => vec![path.iperf(8, lengths.tcp)?],
+            Self::Tcp1 => stream(path, 1, lengths)?,
+            Self::Tcp8 => stream(path, 8, lengths)?,
             Self::UdpClean => {
                 let burst: Burst = path.load("udp-clean", lengths.attempt, &[])?;
                 vec![burst.offered() / 1e3]
@@ -149,6 +151,13 @@ impl Row {
             Self::Cpu => cost(path, lengths)?,
         })
     }
+}
+
+fn stream(path: &Path, streams: u8, lengths: &Lengths) -> Result<Vec<f64>> {
+    let before = path.spent().datapath;
+    let rate = path.iperf(streams, lengths.tcp)?;
+    let spent = path.spent().datapath.saturating_sub(before);
+    Ok(vec![rate, spent as f64 / 1e9 / f64::from(lengths.tcp)])
 }
 
 fn cost(path: &Path, lengths: &Lengths) -> Result<Vec<f64>> {
