@@ -4,7 +4,7 @@
 
 //! Small UDP packets, many at once, and how many of them arrived.
 
-use crate::load::{PATIENCE, SINK};
+use crate::load::SINK;
 use anyhow::{Context, Result, bail};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ const MOST: u64 = 10_000_000;
 const DEBT: f64 = 0.001;
 /// Between two looks at what is due.
 const NAP: Duration = Duration::from_micros(30);
+/// How long full queues may take to empty, before the sink must answer.
+const DRAIN: Duration = Duration::from_secs(3);
 /// Share of packets that may be lost at a rate that counts as clean.
 const CLEAN: f64 = 0.001;
 /// How near the search comes: rates differ by less than this factor.
@@ -136,7 +138,7 @@ impl Generator {
         self.socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let begin = Instant::now();
         let mut last = None;
-        while begin.elapsed() < 2 * PATIENCE {
+        while begin.elapsed() < DRAIN {
             self.socket.send(&question)?;
             let mut answer = [0; PAYLOAD];
             // An answer may be lost like any packet.

@@ -17,6 +17,9 @@ pub const GUEST_MTU: u16 = 1500;
 /// MTU between hypervisors.
 pub const UNDERLAY_MTU: u16 = 9000;
 
+/// Machines that make or take traffic, which is IPv4: nothing else shall come from them.
+const ENDS: [&str; 3] = ["a", "b", "ext"];
+
 /// Machines of one path, with a name of their own in the run.
 pub struct Site {
     net: Net,
@@ -56,6 +59,10 @@ impl Site {
         };
         for machine in machines {
             Cmd::new("ip").args(["netns", "add", &site.net.netns(machine)]).run()?;
+            if ENDS.contains(machine) {
+                let off = |of: &str| format!("ipv6/conf/{of}/disable_ipv6");
+                site.set(machine, &[(&off("all"), "1"), (&off("default"), "1")])?;
+            }
             site.ip(machine, "link set lo up\n")?;
         }
         Ok(site)
