@@ -13,7 +13,8 @@ use crate::workspace::{cargo, target_dir};
 use anyhow::Result;
 
 /// What must do without an operating system.
-const CORES: &[&str] = &["opte-api", "opte", "oxide-vpc-api", "oxide-vpc", "xde"];
+const CORES: &[&str] =
+    &["opte-api", "opte", "oxide-vpc-api", "oxide-vpc", "xde", "illumos-sys-hdrs"];
 const TARGET: &str = "x86_64-unknown-none";
 
 /// Name of this check in a report.
