@@ -12,7 +12,7 @@ use opte::drop_reason::DropReason;
 use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
-use opte::port::Verdict;
+use opte::port::{Turn, Verdict};
 use opte_api::Direction;
 use oxide_vpc::overlay::DIALECT;
 
@@ -37,7 +37,8 @@ pub fn pass(world: &World, direction: Direction, frame: &mut Buffer, tally: &mut
     let headers = parse(direction, frame);
     let headers = headers.as_ref().map_err(|reason| *reason);
     let mut rewrite = Rewrite::default();
-    match world.device.port.process(direction, frame, headers, world.now, tally, &mut rewrite) {
+    let turn = Turn { direction, now: world.now, cell: None };
+    match world.device.port.process(turn, frame, headers, tally, &mut rewrite) {
         Verdict::Forward => {
             frame.rewrite(&rewrite);
             true

@@ -323,8 +323,8 @@ impl<H: Host> Port<H> {
         };
         let inserted = match insert() {
             Err(InsertError::Full) => {
-                let hash = self.flows.hash(&packet.key, packet.direction);
-                let evicted = self.flows.evict(hash, &policy.rules.idle, packet.now);
+                let start = self.chooser.hash(&packet.key) as u32;
+                let evicted = self.flows.evict(start, &policy.rules.idle, packet.now);
                 let evicted = evicted.ok_or(DropReason::FlowTableFull)?;
                 self.ended(&evicted, FlowEnd::Evicted);
                 insert()

@@ -36,6 +36,17 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
+/// The circumstances of one packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// When.
+    pub now: Moment,
+    /// What [`Port::likely_cell`] said, if it was asked.
+    pub cell: Option<u32>,
+}
+
 /// Whether packets may run stored transforms.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Caching {
@@ -151,8 +162,7 @@ impl<H: Host> Port<H> {
     /// waits for memory overlap instead of adding up.
     #[inline]
     pub fn likely_cell(&self, direction: Direction, headers: &Headers) -> Option<u32> {
-        let hash = self.flows.hash(headers.key()?, direction);
-        self.flows.candidate(hash, direction)
+        self.flows.candidate(headers.key()?, direction)
     }
 
     /// Brings what is at a likely place near, and does nothing else.
@@ -168,18 +178,18 @@ impl<H: Host> Port<H> {
     #[inline]
     pub fn process<F: Frame>(
         &self,
-        direction: Direction,
+        turn: Turn,
         frame: &mut F,
         headers: Result<&Headers, DropReason>,
-        now: Moment,
         tally: &mut Tally,
         rewrite: &mut Rewrite,
     ) -> Verdict {
         let passed = match headers {
-            Ok(headers) if self.is_running() => self.pass(direction, frame, headers, now, rewrite),
+            Ok(headers) if self.is_running() => self.pass(turn, frame, headers, rewrite),
             Ok(_) => Err(DropReason::PortState),
             Err(reason) => Err(reason),
         };
+        let direction = turn.direction;
         let side = tally.side(direction);
         match passed {
             Ok(Passed::Reply(bytes)) => {
@@ -210,19 +220,20 @@ impl<H: Host> Port<H> {
     #[inline]
     fn pass<F: Frame>(
         &self,
-        direction: Direction,
+        turn: Turn,
         frame: &mut F,
         headers: &Headers,
-        now: Moment,
         rewrite: &mut Rewrite,
     ) -> Result<Passed, DropReason> {
+        let Turn { direction, now, cell } = turn;
         let Some(key) = headers.key() else {
             return self.decide_without_flow(direction, frame, headers);
         };
-        let hash = self.flows.hash(key, direction);
-        if self.caching == Caching::Stored {
+        if self.caching == Caching::Stored
+            && let Some(cell) = cell.or_else(|| self.flows.candidate(key, direction))
+        {
             let generation = self.generation();
-            let hit = self.flows.with(key, direction, hash, |slot| {
+            let hit = self.flows.at(cell, key, |slot| {
                 let stored = slot.stored.as_ref()?;
                 if !stored.holds(generation, headers) || !slot.is_plain(headers.flags) {
                     return None;

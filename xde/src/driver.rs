@@ -18,7 +18,7 @@ use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
-use opte::port::{Caching, Verdict};
+use opte::port::{Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
 use opte_api::frame::Header;
 use opte_api::{Direction, MacAddr};
@@ -105,13 +105,12 @@ impl<H: Host> Driver<H> {
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
             let ahead = look_ahead(source.as_slice(), Direction::Out, |frame| {
-                Ok(Look { device, headers: parse(frame, 0, Mark::GUEST) })
+                Ok(Look::new(device, parse(frame, 0, Mark::GUEST)))
             });
             for (look, mut frame) in ahead.iter().flatten().flatten().zip(source.by_ref()) {
-                let headers = look.headers.as_ref().map_err(|reason| *reason);
-                let way = Direction::Out;
-                let port = &device.port;
-                match port.process(way, &mut frame, headers, now, &mut tally, &mut rewrite) {
+                let (port, headers) = (&device.port, look.headers());
+                let turn = look.turn(Direction::Out, now);
+                match port.process(turn, &mut frame, headers, &mut tally, &mut rewrite) {
                     Verdict::Forward => self.send(&switch, frame, &rewrite, now, out),
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
                     Verdict::Drop(_) => {}
@@ -161,7 +160,7 @@ impl<H: Host> Driver<H> {
                 let mut batch = Arrivals { tally: Tally::default(), device: None };
                 let mark = Mark::underlay(outer.vni, false);
                 let headers = parse(&frame, rewrite.strip.into(), mark);
-                batch.deliver(&Look { device, headers }, frame, now, out);
+                batch.deliver(&Look::new(device, headers), frame, now, out);
                 batch.flush();
             }
             Ok(None) => out.to_underlay(frame, rewrite),
@@ -213,10 +212,26 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// A frame that has been read, and the device that it is from or for.
+/// A frame that has been read, the device that it is from or for, and where its flow is likely
+/// to be.
 struct Look<'a, H: Host> {
     device: &'a Arc<Device<H>>,
     headers: Result<Headers, DropReason>,
+    cell: Option<u32>,
+}
+
+impl<'a, H: Host> Look<'a, H> {
+    const fn new(device: &'a Arc<Device<H>>, headers: Result<Headers, DropReason>) -> Self {
+        Self { device, headers, cell: None }
+    }
+
+    fn headers(&self) -> Result<&Headers, DropReason> {
+        self.headers.as_ref().map_err(|reason| *reason)
+    }
+
+    const fn turn(&self, direction: Direction, now: Moment) -> Turn {
+        Turn { direction, now, cell: self.cell }
+    }
 }
 
 fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropReason> {
@@ -224,22 +239,22 @@ fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropR
 }
 
 /// Reads the first frames of a batch, and whatever their look-ups will need.
+#[inline]
 fn look_ahead<'a, H: Host, F: Frame>(
     frames: &[F],
     direction: Direction,
     look: impl Fn(&F) -> Result<Look<'a, H>, DropReason>,
 ) -> [Option<Result<Look<'a, H>, DropReason>>; AHEAD] {
-    let mut looks = [const { None }; AHEAD];
-    for (place, frame) in looks.iter_mut().zip(frames) {
-        *place = Some(look(frame));
-    }
+    let mut looks = core::array::from_fn(|at| frames.get(at).map(&look));
     if frames.len() > 1 {
-        let mut cells = [None; AHEAD];
-        for (cell, look) in cells.iter_mut().zip(&looks) {
-            let Some(Ok(Look { device, headers: Ok(headers) })) = look else { continue };
-            *cell = device.port.likely_cell(direction, headers).map(|cell| (device, cell));
+        // Each step for all frames before the next step: their waits for memory overlap.
+        for look in looks.iter_mut().flatten().flatten() {
+            let headers = look.headers.as_ref().ok();
+            look.cell = headers.and_then(|h| look.device.port.likely_cell(direction, h));
         }
-        cells.iter().flatten().for_each(|(device, cell)| device.port.glance(*cell));
+        for look in looks.iter().flatten().flatten() {
+            look.cell.into_iter().for_each(|cell| look.device.port.glance(cell));
+        }
     }
     looks
 }
@@ -263,11 +278,10 @@ impl<'a, H: Host> Arrivals<'a, H> {
             self.flush();
             self.device = Some(device);
         }
-        let headers = look.headers.as_ref().map_err(|reason| *reason);
-        let (way, tally) = (Direction::In, &mut self.tally);
+        let (turn, tally) = (look.turn(Direction::In, now), &mut self.tally);
         let mut rewrite = Rewrite::default();
         // No layer answers packets that come in; what answers the guest goes to the guest.
-        match device.port.process(way, &mut frame, headers, now, tally, &mut rewrite) {
+        match device.port.process(turn, &mut frame, look.headers(), tally, &mut rewrite) {
             Verdict::Forward => out.to_guest(device.id, frame, &rewrite),
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
             Verdict::Drop(_) => {}
@@ -303,5 +317,5 @@ fn arrival<'a, H: Host, F: Frame>(
     let device = switch.guest(outer.vni, mac);
     let device = device.filter(|device| device.underlay_ip == outer.dst);
     let device = device.ok_or(DropReason::NoPort)?;
-    Ok(Look { device, headers: parse(frame, outer.inner, outer.mark()) })
+    Ok(Look::new(device, parse(frame, outer.inner, outer.mark())))
 }

@@ -40,7 +40,7 @@ pub const PROTECTED_IDLE: u64 = 60_000;
 
 const MAX_SHARDS: u32 = 1024;
 const FLOWS_PER_SHARD: u32 = 64;
-const EVICTION_TRIES: u64 = 8;
+const EVICTION_TRIES: u32 = 8;
 
 /// Why a flow was not entered.
 pub enum InsertError<H: Host> {
@@ -105,7 +105,7 @@ impl<H: Host> FlowTable<H> {
 
     /// The hash by which packets of `key` that go `direction` are found.
     #[inline]
-    pub fn hash(&self, key: &FlowKey, direction: Direction) -> u64 {
+    fn hash(&self, key: &FlowKey, direction: Direction) -> u64 {
         // The two directions have different points of view, so equal keys are no conflict.
         self.hasher.hash(key) ^ (direction as u64)
     }
@@ -119,9 +119,11 @@ impl<H: Host> FlowTable<H> {
         hash as usize & (self.shards.len() - 1)
     }
 
-    /// A cell that packets with this hash are likely to need.
+    /// The cell that packets of `key` which go `direction` are likely to need. Whose it is must be
+    /// asked by [`FlowTable::at`]; that there is none does not mean that there is no flow.
     #[inline]
-    pub fn candidate(&self, hash: u64, direction: Direction) -> Option<u32> {
+    pub fn candidate(&self, key: &FlowKey, direction: Direction) -> Option<u32> {
+        let hash = self.hash(key, direction);
         self.array(hash)?.find(hash, |cell| is_way(cell, direction))
     }
 
@@ -131,35 +133,28 @@ impl<H: Host> FlowTable<H> {
         self.cells.glance(cell);
     }
 
-    /// Runs `f` with the slot of packets of `key` that go `direction`, alone. `None` does not mean
-    /// that there is none: another CPU may be moving it. [`FlowTable::find`] knows.
+    /// Runs `f` with the slot in a cell, alone, if it is one for packets of `key`.
     #[inline]
-    pub fn with<R>(
-        &self,
-        key: &FlowKey,
-        direction: Direction,
-        hash: u64,
-        f: impl FnOnce(&mut Slot<H>) -> R,
-    ) -> Option<R> {
-        let (mut f, mut result) = (Some(f), None);
-        self.array(hash)?.find(hash, |cell| {
-            is_way(cell, direction)
-                && self.cells.with(cell, |slot| {
-                    let Some(slot) = slot.as_mut().filter(|slot| slot.is_for(key)) else {
-                        return false;
-                    };
-                    result = f.take().map(|f| f(slot));
-                    true
-                }) == Some(true)
-        });
-        result
+    pub fn at<R>(&self, cell: u32, key: &FlowKey, f: impl FnOnce(&mut Slot<H>) -> R) -> Option<R> {
+        self.cells.with(cell, |slot| slot.as_mut().filter(|slot| slot.is_for(key)).map(f))?
     }
 
     /// The flow of packets of `key` that go `direction`.
     pub fn find(&self, key: &FlowKey, direction: Direction) -> Option<Arc<Flow<H>>> {
         let hash = self.hash(key, direction);
-        let shard = self.shards.get(self.place(hash))?;
-        shard.0.with(|()| self.with(key, direction, hash, |slot| slot.flow.clone()))
+        self.shards.get(self.place(hash))?.0.with(|()| self.search(key, direction, hash))
+    }
+
+    /// The same, under the lock of the shard.
+    fn search(&self, key: &FlowKey, direction: Direction, hash: u64) -> Option<Arc<Flow<H>>> {
+        let mut found = None;
+        self.array(hash)?.find(hash, |cell| {
+            found = Some(cell)
+                .filter(|cell| is_way(*cell, direction))
+                .and_then(|cell| self.at(cell, key, |slot| slot.flow.clone()));
+            found.is_some()
+        });
+        found
     }
 
     /// Runs `f` with the slot of one direction of `flow`, if the flow is still in the table.
@@ -218,8 +213,7 @@ impl<H: Host> FlowTable<H> {
     /// Neither of the flow's keys is in the table. Under the locks of both shards.
     fn vacant(&self, flow: &Flow<H>, hashes: [u64; 2]) -> Result<(), InsertError<H>> {
         for (direction, hash) in Direction::BOTH.into_iter().zip(hashes) {
-            let other = self.with(flow.key(direction), direction, hash, |slot| slot.flow.clone());
-            if let Some(other) = other {
+            if let Some(other) = self.search(flow.key(direction), direction, hash) {
                 return Err(InsertError::Exists(other));
             }
         }
@@ -331,11 +325,11 @@ impl<H: Host> FlowTable<H> {
 
     /// Makes room by giving up a flow that would be among the first to expire: O(1), any
     /// protocol, but no established TCP connection that both ends have used, and lately. Answers
-    /// the flow.
-    pub fn evict(&self, hash: u64, limits: &IdleLimits, now: Moment) -> Option<Arc<Flow<H>>> {
+    /// the flow. `start` is any number; different ones begin to look in different places.
+    pub fn evict(&self, start: u32, limits: &IdleLimits, now: Moment) -> Option<Arc<Flow<H>>> {
         for offset in 0..EVICTION_TRIES {
-            let wheel = hash.wrapping_add(offset) % u64::from(self.timers.wheels());
-            let Some(number) = self.timers.soonest(wheel as u32) else { continue };
+            let wheel = start.wrapping_add(offset) % self.timers.wheels();
+            let Some(number) = self.timers.soonest(wheel) else { continue };
             let Some(flow) = self.cells.flow(number) else { continue };
             let established = flow.tcp_state() == Some(TcpState::Established);
             let evicted = self.review(&flow, |used| {
