@@ -9,18 +9,23 @@
 //!
 //! * [`packet`] writes packets, [`buffer`] holds them with room for outer headers in front, and
 //!   [`sums`] checks what came out by sums of its own.
-//! * [`world`] is a hypervisor host with a guest that has source NAT, and [`flows`] are many
-//!   connections of that guest.
-//! * [`path`] is what is measured: a packet through the engine, outer headers written or taken off.
+//! * [`world`] is a hypervisor host with guests that have source NAT, and [`flows`] are many
+//!   connections of a guest.
+//! * [`path`] is what is measured: packets through the engine, outer headers written or taken off.
 //! * [`limit`] is the least work that gives the same bytes, written by hand: the yardstick.
-//! * [`measure`] times batches and [`table`] shows what came of it.
+//! * [`measure`] times batches, [`opener`] opens connections for ever, [`report`] shows what came
+//!   of it, keeps it for machines, [`summary`] draws conclusions, and [`goals`]
+//!   are what was to be reached.
 
 pub mod buffer;
 pub mod flows;
+pub mod goals;
 pub mod limit;
 pub mod measure;
+pub mod opener;
 pub mod packet;
 pub mod path;
+pub mod report;
+pub mod summary;
 pub mod sums;
-pub mod table;
 pub mod world;

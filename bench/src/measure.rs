@@ -6,8 +6,10 @@
 //!
 //! A figure is made of several repetitions; each is the median of many batches of 256 packets, so
 //! that a batch during which the machine did something else does not count. What is compared
-//! takes turns batch by batch, so that all of it sees the same machine.
+//! takes turns, one repetition each, so that all of it sees the same machine. Every turn begins
+//! with batches that do not count: they bring its own memory back into the caches.
 
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Packets of one batch.
@@ -28,14 +30,25 @@ impl Plan {
     /// Just to see that everything runs.
     pub const SMOKE: Self = Self { repetitions: 1, batches: 2 };
 
+    /// More than a look whether everything runs.
+    pub const fn is_full(self) -> bool {
+        self.repetitions > 1
+    }
+
+    /// `full`, or `smoke` where it is only to be seen that everything runs.
+    pub const fn choose<T: Copy>(self, full: T, smoke: T) -> T {
+        if self.is_full() { full } else { smoke }
+    }
+
     /// Fewer batches, where a batch takes long.
     pub const fn shorter(self, divisor: usize) -> Self {
         Self { repetitions: self.repetitions, batches: self.batches.div_ceil(divisor) }
     }
 }
 
-/// Nanoseconds for each packet: least, middle and greatest of the repetitions.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Least, middle and greatest of the repetitions: nanoseconds for each packet, unless told
+/// otherwise.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Figure {
     /// The least.
     pub min: f64,
@@ -56,37 +69,67 @@ pub fn timed(f: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
+impl Figure {
+    /// The figure of these values.
+    pub fn of(values: Vec<f64>) -> Self {
+        Self {
+            min: values.iter().copied().fold(f64::INFINITY, f64::min),
+            max: values.iter().copied().fold(0.0, f64::max),
+            median: median(values),
+        }
+    }
+}
+
 /// Figures of contenders that take turns.
 pub fn compare<const N: usize>(plan: Plan, contenders: [Contender<'_>; N]) -> [Figure; N] {
     let mut contenders = contenders;
-    for contender in &mut contenders {
-        // Caches, branch predictors, lazily made memory.
-        for _ in 0..plan.batches.div_ceil(10) {
-            contender();
-        }
-    }
     let mut medians = [const { Vec::new() }; N];
     for _ in 0..plan.repetitions {
-        let mut times = [const { Vec::new() }; N];
-        for _ in 0..plan.batches {
-            for (contender, times) in contenders.iter_mut().zip(&mut times) {
-                times.push(contender().as_nanos() as f64 / BATCH as f64);
+        for (contender, medians) in contenders.iter_mut().zip(&mut medians) {
+            for _ in 0..plan.batches.div_ceil(2) {
+                contender();
             }
-        }
-        for (times, medians) in times.into_iter().zip(&mut medians) {
-            medians.push(median(times));
+            let times = (0..plan.batches).map(|_| contender().as_nanos() as f64 / BATCH as f64);
+            medians.push(median(times.collect()));
         }
     }
-    medians.map(|medians| Figure {
-        min: medians.iter().copied().fold(f64::INFINITY, f64::min),
-        max: medians.iter().copied().fold(0.0, f64::max),
-        median: median(medians),
-    })
+    medians.map(Figure::of)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle of some values, zero if there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// How times are distributed, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// Half of them are below.
+    pub p50: f64,
+    /// One of 100 is above.
+    pub p99: f64,
+    /// One of 10 000 is above.
+    pub p9999: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+impl Distribution {
+    /// The distribution of these times.
+    pub fn of(mut times: Vec<u32>) -> Self {
+        times.sort_unstable();
+        let at = |share: f64| {
+            let index = (times.len() as f64 * share) as usize;
+            times.get(index.min(times.len().saturating_sub(1))).copied().map_or(0.0, f64::from)
+        };
+        Self { p50: at(0.5), p99: at(0.99), p9999: at(0.9999), max: at(1.0) }
+    }
+}
+
+/// Nanoseconds of a time, as many as fit.
+pub fn nanos(time: Duration) -> u32 {
+    time.as_nanos().try_into().unwrap_or(u32::MAX)
 }
 
 /// Numbers that look random and are the same in each run (a linear congruence by Knuth, of which
@@ -129,9 +172,17 @@ mod tests {
                 },
             ],
         );
-        // One batch to warm up, then batches 2 to 6, 7 to 11 and 12 to 16.
-        assert_eq!((a, first, second), (Figure { min: 4.0, median: 9.0, max: 14.0 }, 16, 16));
+        // Three batches to warm up, then 4 to 8; so again: 12 to 16, 20 to 24.
+        assert_eq!((a, first, second), (Figure { min: 6.0, median: 14.0, max: 22.0 }, 24, 24));
         assert_eq!(b, Figure { min: 50.0, median: 50.0, max: 50.0 });
+    }
+
+    #[test]
+    fn a_distribution_has_its_tail() {
+        let of = Distribution::of((1..=20_000).rev().collect());
+        let expected = Distribution { p50: 10_001.0, p99: 19_801.0, p9999: 19_999.0, max: 2e4 };
+        assert_eq!(of, expected);
+        assert_eq!(Distribution::of(Vec::new()), Distribution::default());
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl fmt::Display for Transport {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} B", self.transport, self.family, self.frame_len())
+        write!(f, "{} {}", self.transport, self.family)
     }
 }
 

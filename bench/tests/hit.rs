@@ -6,9 +6,10 @@
 
 use bench::buffer::Buffer;
 use bench::flows::{Flows, Remote, Traffic};
-use bench::limit::{Ipv4, Ipv6, Layout, Limit};
+use bench::limit::Limit;
+use bench::limit::layout::{Ipv4, Ipv6, Layout};
 use bench::packet::{Family, Shape, Transport};
-use bench::path::pass;
+use bench::path::{Hose, pass};
 use bench::sums;
 use bench::world::{BOUNDARY_IP, HOST_IP, PEER_HOST_IP, World};
 use opte::counters::Tally;
@@ -16,12 +17,17 @@ use opte::frame::Rewrite;
 use opte_api::Direction;
 use xde::host::{Egress, PortId, UnderlayShape};
 
-const COUNT: usize = 20;
+/// More than a batch, and no whole number of batches.
+const COUNT: usize = 70;
 
 fn shapes() -> impl Iterator<Item = Shape> {
     let families = [Family::V4, Family::V6].into_iter();
     let pairs = families.flat_map(|f| [Transport::Udp, Transport::Tcp].map(|t| (f, t)));
     pairs.flat_map(|(f, t)| [Shape::small(f, t), Shape::large(f, t)])
+}
+
+fn outside(shape: Shape) -> Traffic {
+    Traffic { shape, ..Traffic::outside(shape.family, shape.transport) }
 }
 
 fn packet(flows: &Flows, direction: Direction, index: usize) -> Vec<u8> {
@@ -35,7 +41,7 @@ fn hits(world: &World, flows: &Flows, direction: Direction) -> Vec<(Vec<u8>, Vec
     let pairs = (0..flows.count()).map(|index| {
         let (before, mut tally) = (packet(flows, direction, index), Tally::default());
         let mut frame = Buffer::new(&before);
-        assert!(pass(world, direction, &mut frame, &mut tally));
+        assert!(pass(world.port(), world.now, direction, &mut frame, &mut tally));
         assert_eq!(tally.side(direction).hits, 1);
         (before, frame.bytes().to_vec())
     });
@@ -58,7 +64,7 @@ fn packets_come_out_with_right_checksums_and_lengths() {
     for shape in shapes() {
         for (remote, host) in [(Remote::Outside, BOUNDARY_IP), (Remote::Peer, PEER_HOST_IP)] {
             let world = World::new(1 << 10);
-            let flows = Flows::open(&world, Traffic { shape, remote }, COUNT);
+            let flows = Flows::open(&world, Traffic { remote, ..outside(shape) }, COUNT);
             for (before, after) in hits(&world, &flows, Direction::Out) {
                 let inner = inner(&after, host);
                 assert_eq!(inner.len(), before.len(), "{shape}");
@@ -83,21 +89,45 @@ fn packets_come_out_with_right_checksums_and_lengths() {
 
 fn agree<L: Layout>(shape: Shape) {
     let world = World::new(1 << 10);
-    let flows = Flows::open(&world, Traffic { shape, remote: Remote::Outside }, COUNT);
+    let flows = Flows::open(&world, outside(shape), COUNT);
     for direction in Direction::BOTH {
         let pairs = hits(&world, &flows, direction);
-        let mut limit = Limit::<L>::new(direction);
+        let mut limit = Limit::<L>::new(direction, shape.transport, COUNT);
         pairs.iter().for_each(|(before, after)| limit.learn(before, after));
-        for (before, after) in pairs {
-            let mut frame = Buffer::new(&before);
-            assert!(limit.pass(&mut frame, shape.transport, 0));
-            assert_eq!(frame.bytes(), after, "{direction} {shape}");
+        let before = || pairs.iter().map(|(before, _)| Buffer::new(before));
+        let mut together: Vec<Buffer> = before().collect();
+        assert!(limit.pass_all(&mut together, 0));
+        let mut driven: Vec<Buffer> = before().collect();
+        let mut hose = Hose::default();
+        hose.load(&mut driven);
+        hose.run(&world, world.devices[0].id, direction, world.now);
+        hose.unload(&mut driven);
+        assert_eq!(driven.len(), COUNT);
+        for (index, mut frame) in before().enumerate() {
+            assert!(limit.pass(&mut frame, 0));
+            let after = &pairs[index].1[..];
+            assert_eq!(frame.bytes(), after, "{direction} {shape}, the limit loop");
+            assert_eq!(together[index].bytes(), after, "{direction} {shape}, its batches");
+            assert_eq!(driven[index].bytes(), after, "{direction} {shape}, the driver");
         }
     }
 }
 
 #[test]
-fn limit_loop_gives_the_same_bytes() {
+fn limit_loop_refuses_strangers() {
+    let shape = Shape::small(Family::V4, Transport::Udp);
+    let world = World::new(1 << 10);
+    let flows = Flows::open(&world, outside(shape), COUNT);
+    let mut limit = Limit::<Ipv4>::new(Direction::Out, shape.transport, COUNT);
+    let pairs = hits(&world, &flows, Direction::Out);
+    pairs.iter().skip(1).for_each(|(before, after)| limit.learn(before, after));
+    let mut frames: Vec<Buffer> = pairs.iter().map(|(before, _)| Buffer::new(before)).collect();
+    assert!(!limit.pass_all(&mut frames[..2], 0));
+    assert!(!limit.pass(&mut Buffer::new(&pairs[0].0), 0));
+}
+
+#[test]
+fn limit_loop_and_batches_give_the_same_bytes() {
     for shape in shapes() {
         match shape.family {
             Family::V4 => agree::<Ipv4>(shape),
@@ -132,14 +162,14 @@ impl Egress<Buffer> for Sink {
 fn a_hit_allocates_nothing() {
     for shape in shapes() {
         let world = World::new(1 << 10);
-        let flows = Flows::open(&world, Traffic { shape, remote: Remote::Outside }, COUNT);
+        let flows = Flows::open(&world, outside(shape), COUNT);
         for direction in Direction::BOTH {
             let mut batch: Vec<Buffer> =
                 (0..COUNT).map(|index| Buffer::new(&packet(&flows, direction, index))).collect();
             let mut sink = Sink::default();
             let info = allocation_counter::measure(|| match direction {
                 Direction::Out => {
-                    world.driver.from_guest(world.device.id, &mut batch, world.now, &mut sink);
+                    world.driver.from_guest(world.devices[0].id, &mut batch, world.now, &mut sink);
                 }
                 Direction::In => {
                     let outer = UnderlayShape::Ethernet;
@@ -154,8 +184,7 @@ fn a_hit_allocates_nothing() {
 #[test]
 fn allocations_are_seen() {
     let world = World::new(1 << 10);
-    let traffic =
-        Traffic { shape: Shape::small(Family::V4, Transport::Udp), remote: Remote::Outside };
+    let traffic = Traffic::outside(Family::V4, Transport::Udp);
     let info = allocation_counter::measure(|| {
         Flows::open(&world, traffic, 1);
     });

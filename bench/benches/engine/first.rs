@@ -7,160 +7,101 @@
 use bench::buffer::Buffer;
 use bench::flows::{Flows, Remote, Traffic};
 use bench::measure::{BATCH, Plan, compare, timed};
-use bench::packet::{Family, Shape, Stage, Transport};
-use bench::path::{parse, pass};
-use bench::table::{Row, print, section};
+use bench::opener::Opener;
+use bench::packet::{Family, Stage, Transport};
+use bench::path::pass;
+use bench::report::{Report, Row};
 use bench::world::World;
 use opte::counters::Tally;
 use opte_api::Direction;
 
-/// Room for all that is measured here.
-const ROOMY: u32 = 1 << 20;
-const MANY: usize = 64_000;
-
 /// By kind of packet and number of live connections.
-pub fn run(plan: Plan) {
-    section("first packet");
-    let counts: &[usize] = if plan.batches > 2 { &[0, MANY] } else { &[0] };
+pub fn run(plan: Plan, report: &mut Report) {
+    report.begin("first", "first packet", "alive");
     for family in [Family::V4, Family::V6] {
         for transport in [Transport::Udp, Transport::Tcp] {
-            for count in counts {
-                let traffic = outside(family, transport);
-                measure(plan, &World::new(ROOMY), traffic, *count, Afterwards::Remove, "SNAT");
+            let counts = match family {
+                Family::V4 => plan.choose(&[0, 8_000, 64_000, 1_000_000][..], &[0]),
+                Family::V6 => plan.choose(&[0, 64_000][..], &[0]),
+            };
+            for alive in counts {
+                let world = World::new(1 << 21);
+                let traffic = Traffic::outside(family, transport);
+                report.add(row(plan, &world, traffic, *alive, &format!("{} SNAT", traffic.shape)));
             }
         }
     }
-    for count in counts {
-        let shape = Shape::small(Family::V4, Transport::Udp);
-        let traffic = Traffic { shape, remote: Remote::Peer };
-        measure(plan, &World::new(ROOMY), traffic, *count, Afterwards::Remove, "to a guest");
-    }
-    if plan.batches > 2 {
-        let traffic = outside(Family::V4, Transport::Udp);
-        let world = World::new(MANY as u32);
-        measure(plan, &world, traffic, MANY, Afterwards::Leave, "SNAT, table full");
+    for alive in plan.choose(&[0, 64_000][..], &[0]) {
+        let traffic = Traffic::outside(Family::V4, Transport::Udp);
+        let traffic = Traffic { remote: Remote::Peer, ..traffic };
+        let name = format!("{} to a guest", traffic.shape);
+        report.add(row(plan, &World::new(1 << 21), traffic, *alive, &name));
     }
 }
 
-/// By size of the configuration.
-pub fn run_rules(plan: Plan) {
-    section("first packet, SNAT, by configuration");
-    let traffic = outside(Family::V4, Transport::Udp);
-    for count in [0, 10, 1_000, 10_000] {
-        let world = World::new(ROOMY);
-        world.set_firewall(count);
-        let plan = plan.shorter(1 + count / 500);
-        let what = format!("{count} firewall rules");
-        measure(plan, &world, traffic, 0, Afterwards::Remove, &what);
-    }
-    for count in [1, 4_000, 100_000] {
-        let world = World::new(ROOMY);
-        world.set_routes(count);
-        let what = format!("{count} more routes");
-        measure(plan, &world, traffic, 0, Afterwards::Remove, &what);
-    }
-}
-
-/// What a connection takes once packets have gone both ways.
-pub fn run_memory(plan: Plan) {
-    println!();
-    println!("memory of a connection, both ways       flows     bytes    allocs");
-    for transport in [Transport::Udp, Transport::Tcp] {
-        let world = World::new(ROOMY);
-        let count = if plan.batches > 2 { MANY } else { 1_000 };
-        let info = allocation_counter::measure(|| {
-            let flows = Flows::open(&world, outside(Family::V4, transport), count);
-            assert_eq!(flows.count(), count);
-        });
-        let each = |total: f64| total / count as f64;
-        let bytes = each(info.bytes_current as f64);
-        let allocations = each(info.count_total as f64);
-        println!("{:36} {count:>9} {bytes:>9.0} {allocations:>9.2}", format!("{transport} SNAT"));
-    }
-}
-
-fn outside(family: Family, transport: Transport) -> Traffic {
-    Traffic { shape: Shape::small(family, transport), remote: Remote::Outside }
-}
-
-/// What becomes of connections that a batch has opened.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Afterwards {
-    Remove,
-    Leave,
-}
-
-fn measure(
-    plan: Plan,
-    world: &World,
-    traffic: Traffic,
-    live: usize,
-    afterwards: Afterwards,
-    what: &str,
-) {
-    Flows::open(world, traffic, live);
-    let mut opener = Opener { world, traffic, next: live, frames: vec![Buffer::default(); BATCH] };
-    let plan = plan.shorter(2);
+/// The figure of a first packet while `alive` others are.
+pub fn row(plan: Plan, world: &World, traffic: Traffic, alive: usize, name: &str) -> Row {
+    let mut opener = Opener::new(world, traffic, alive);
     let mut batch = || {
         opener.fill();
         let time = timed(|| opener.open());
-        if afterwards == Afterwards::Remove {
-            opener.remove();
-        }
+        opener.end();
         time
     };
-    let [figure] = compare(plan, [&mut batch]);
+    let [figure] = compare(plan.shorter(2), [&mut batch]);
     opener.fill();
     let info = allocation_counter::measure(|| opener.open());
-    print(&Row {
-        what: format!("out {}, {what}", traffic.shape),
-        flows: Some(live),
-        figure,
-        allocations: Some(info.count_total as f64 / BATCH as f64),
-        ..Row::default()
-    });
+    Row::new(name, alive, figure).allocating(info.count_total as f64 / BATCH as f64)
 }
 
-struct Opener<'a> {
-    world: &'a World,
-    traffic: Traffic,
-    next: usize,
-    frames: Vec<Buffer>,
+/// Where there is no room for another connection.
+pub fn run_full(plan: Plan, report: &mut Report) {
+    report.begin("full", "first packet, table full", "alive");
+    let limit = plan.choose(64_000, 1_000);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let world = World::new(limit as u32);
+        let traffic = Traffic::outside(Family::V4, transport);
+        let name = format!("{} SNAT, another gives way", traffic.shape);
+        report.add(full(plan, &world, traffic, limit, limit, &name));
+    }
+    // Nothing may be given up for it: it is dropped.
+    let world = World::new(limit as u32);
+    let traffic = Traffic::outside(Family::V4, Transport::Tcp);
+    Flows::open(&world, traffic, limit);
+    let name = format!("{} SNAT, all others established", traffic.shape);
+    report.add(full(plan, &world, traffic, limit, 0, &name));
 }
 
-impl Opener<'_> {
-    /// First packets of connections that there have not been yet.
-    fn fill(&mut self) {
+/// First packets while `limit` connections are alive, of which `open` are still to be opened.
+fn full(plan: Plan, world: &World, traffic: Traffic, limit: usize, open: usize, name: &str) -> Row {
+    let mut next = limit - open;
+    let mut frames = vec![Buffer::default(); BATCH];
+    let mut batch = |count: usize| {
         let mut bytes = Vec::new();
-        for (index, frame) in (self.next..).zip(&mut self.frames) {
+        for (index, frame) in (next..).zip(&mut frames) {
             bytes.clear();
-            self.traffic.write_out(index, Stage::Syn, &mut bytes);
+            traffic.write_out(index, Stage::Syn, &mut bytes);
             frame.fill(&bytes);
         }
-        self.next += BATCH;
-    }
-
-    fn open(&mut self) {
+        next += count;
         let mut tally = Tally::default();
-        for frame in &mut self.frames {
-            assert!(pass(self.world, Direction::Out, frame, &mut tally));
-        }
-        let side = *tally.side(Direction::Out);
-        assert_eq!((side.hits, side.misses), (0, BATCH as u64));
+        timed(|| {
+            for frame in frames.iter_mut().take(count) {
+                // Whether it is let or dropped: both are answers of a full table.
+                pass(world.port(), world.now, Direction::Out, frame, &mut tally);
+            }
+        })
+    };
+    for opened in (0..open).step_by(BATCH) {
+        batch(BATCH.min(open - opened));
     }
-
-    /// Ends the connections of the last batch.
-    fn remove(&self) {
-        let flows = self.world.device.port.flows();
-        let mut bytes = Vec::new();
-        for index in self.next - BATCH..self.next {
-            bytes.clear();
-            self.traffic.write_out(index, Stage::Syn, &mut bytes);
-            let headers = parse(Direction::Out, &Buffer::new(&bytes)).expect("a good packet");
-            let key = headers.key().expect("an IP packet");
-            let hash = flows.hash(key, Direction::Out);
-            let flow = flows.with(key, Direction::Out, hash, |slot| slot.flow.clone());
-            assert!(flow.is_some_and(|flow| flows.remove(&flow)), "a connection has gone");
-        }
-    }
+    let [figure] = compare(plan.shorter(2), [&mut || batch(BATCH)]);
+    let info = allocation_counter::measure(|| {
+        batch(0);
+    });
+    let idle = info.count_total;
+    let info = allocation_counter::measure(|| {
+        batch(BATCH);
+    });
+    Row::new(name, limit, figure).allocating((info.count_total - idle) as f64 / BATCH as f64)
 }

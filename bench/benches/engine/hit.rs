@@ -5,57 +5,62 @@
 //! Packets of connections that are under way, beside the limit loop.
 
 use bench::buffer::Buffer;
-use bench::flows::{Flows, Remote, Traffic};
-use bench::limit::{Ipv4, Ipv6, Layout, Limit};
-use bench::measure::{BATCH, Dice, Figure, Plan, compare, timed};
+use bench::flows::{Flows, Frames, Traffic};
+use bench::limit::Limit;
+use bench::limit::layout::{Ipv4, Ipv6, Layout};
+use bench::measure::{BATCH, Figure, Plan, compare, timed};
 use bench::packet::{Family, Shape, Transport};
-use bench::path::pass;
-use bench::table::{Row, print, section};
+use bench::path::{Hose, pass};
+use bench::report::{Report, Row};
 use bench::world::World;
 use opte::counters::Tally;
 use opte_api::Direction;
 
-/// Every shape and direction with one connection.
-pub fn run(plan: Plan) {
-    section("hit, one flow");
-    for transport in [Transport::Udp, Transport::Tcp] {
-        for family in [Family::V4, Family::V6] {
-            for shape in [Shape::small(family, transport), Shape::large(family, transport)] {
-                both_ways(plan, shape, 1);
+/// Room for all that is measured here.
+const ROOMY: u32 = 1 << 20;
+
+/// One connection, then more and more in random order.
+pub fn run(plan: Plan, report: &mut Report) {
+    report.begin("hit", "hit", "flows");
+    for family in [Family::V4, Family::V6] {
+        let counts = match family {
+            Family::V4 => plan.choose(&[1, 1_000, 8_000, 64_000, 1_000_000][..], &[1, 1_000]),
+            Family::V6 => plan.choose(&[1, 64_000, 1_000_000][..], &[1]),
+        };
+        for transport in [Transport::Udp, Transport::Tcp] {
+            for count in counts {
+                let world = World::new(ROOMY);
+                let flows = Flows::open(&world, Traffic::outside(family, transport), *count);
+                for direction in Direction::BOTH {
+                    let hit = Hit { world: &world, flows: &flows, direction };
+                    let [one, all] = hit.measure(plan);
+                    let name = format!("{direction} {}", flows.shape());
+                    report.add(
+                        Row::new(&name, *count, one.ours)
+                            .beside(one.limit)
+                            .allocating(hit.allocations()),
+                    );
+                    let name = format!("{name}, by 32");
+                    report.add(Row::new(name, *count, all.ours).beside(all.limit));
+                }
             }
         }
     }
 }
 
-/// More and more connections in random order.
-pub fn run_flows(plan: Plan) {
-    section("hit, random order");
-    let counts: &[usize] =
-        if plan.batches > 2 { &[1, 1_000, 64_000, 1_000_000] } else { &[1, 1_000] };
-    for transport in [Transport::Udp, Transport::Tcp] {
-        for count in counts {
-            both_ways(plan, Shape::small(Family::V4, transport), *count);
+/// One connection whose packets are longer and longer.
+pub fn run_sizes(plan: Plan, report: &mut Report) {
+    report.begin("size", "hit, by length of the frame", "bytes");
+    for ip_len in [0, 114, 498, 1_010, 1_500, 8_900] {
+        let world = World::new(ROOMY);
+        let traffic = Traffic::outside(Family::V4, Transport::Udp);
+        let shape = Shape { ip_len, ..traffic.shape };
+        let flows = Flows::open(&world, Traffic { shape, ..traffic }, 1);
+        for direction in Direction::BOTH {
+            let [one, _] = Hit { world: &world, flows: &flows, direction }.measure(plan);
+            let name = format!("{direction} {shape}");
+            report.add(Row::new(name, shape.frame_len(), one.ours).beside(one.limit));
         }
-    }
-}
-
-fn both_ways(plan: Plan, shape: Shape, count: usize) {
-    let world = World::new(1 << 20);
-    let flows = Flows::open(&world, Traffic { shape, remote: Remote::Outside }, count);
-    for direction in Direction::BOTH {
-        let mut hit = Hit::new(&world, &flows, direction, shape);
-        let (figure, limit) = match shape.family {
-            Family::V4 => hit.beside::<Ipv4>(plan),
-            Family::V6 => hit.beside::<Ipv6>(plan),
-        };
-        let allocations = hit.allocations();
-        print(&Row {
-            what: format!("{direction} {shape}"),
-            flows: Some(count),
-            figure,
-            limit: Some(limit),
-            allocations: Some(allocations),
-        });
     }
 }
 
@@ -63,81 +68,85 @@ struct Hit<'a> {
     world: &'a World,
     flows: &'a Flows,
     direction: Direction,
-    shape: Shape,
 }
 
-/// A batch of frames of random connections.
-pub struct Frames {
-    /// The frames.
-    pub frames: Vec<Buffer>,
-    bytes: Vec<u8>,
-    dice: Dice,
+/// The engine's figure and the limit loop's.
+struct Pair {
+    ours: Figure,
+    limit: Figure,
 }
 
-impl Frames {
-    /// Frames without bytes. Those with another seed choose other connections, which matters where
-    /// several take turns on one table: what one has touched is in the caches of the next.
-    pub fn new(seed: u64) -> Self {
-        let frames = (0..BATCH).map(|_| Buffer::default()).collect();
-        Self { frames, bytes: Vec::new(), dice: Dice::new(seed) }
-    }
-
-    /// Makes them packets of a connection that is under way, each of another.
-    pub fn fill(&mut self, flows: &Flows, direction: Direction) {
-        for frame in &mut self.frames {
-            self.bytes.clear();
-            flows.write(direction, self.dice.below(flows.count()), &mut self.bytes);
-            frame.fill(&self.bytes);
+impl Hit<'_> {
+    /// Packet by packet, and by batches of 32.
+    fn measure(&self, plan: Plan) -> [Pair; 2] {
+        match self.flows.shape().family {
+            Family::V4 => self.beside::<Ipv4>(plan),
+            Family::V6 => self.beside::<Ipv6>(plan),
         }
     }
-}
 
-impl<'a> Hit<'a> {
-    const fn new(world: &'a World, flows: &'a Flows, direction: Direction, shape: Shape) -> Self {
-        Self { world, flows, direction, shape }
-    }
-
-    /// The engine's figure and the limit loop's, on the same packets in turns.
-    fn beside<L: Layout>(&mut self, plan: Plan) -> (Figure, Figure) {
+    fn beside<L: Layout>(&self, plan: Plan) -> [Pair; 2] {
         let mut limit = self.limit::<L>();
-        let (mut ours, mut theirs) = (Frames::new(1), Frames::new(2));
-        let transport = self.shape.transport;
+        let mut frames = Frames::new(1);
+        let now = self.world.now.as_millis();
+        let one = {
+            let (mut ours, mut theirs) = (Frames::new(1), Frames::new(2));
+            let mut engine = || {
+                ours.fill(self.flows, self.direction);
+                timed(|| self.run(&mut ours.frames))
+            };
+            let mut least = || {
+                theirs.fill(self.flows, self.direction);
+                timed(|| {
+                    for frame in &mut theirs.frames {
+                        assert!(limit.pass(frame, now));
+                    }
+                })
+            };
+            compare(plan, [&mut engine, &mut least])
+        };
+        let mut theirs = Frames::new(2);
+        let mut hose = Hose::default();
         let mut engine = || {
-            ours.fill(self.flows, self.direction);
-            timed(|| self.run(&mut ours.frames))
+            frames.fill(self.flows, self.direction);
+            hose.load(&mut frames.frames);
+            let guest = self.world.devices[0].id;
+            let time = timed(|| hose.run(self.world, guest, self.direction, self.world.now));
+            hose.unload(&mut frames.frames);
+            assert_eq!(frames.frames.len(), BATCH);
+            time
         };
         let mut least = || {
             theirs.fill(self.flows, self.direction);
-            timed(|| {
-                for frame in &mut theirs.frames {
-                    assert!(limit.pass(frame, transport, self.world.now.as_millis()));
-                }
-            })
+            timed(|| assert!(limit.pass_all(&mut theirs.frames, now)))
         };
-        let [engine, least] = compare(plan, [&mut engine, &mut least]);
-        (engine, least)
+        let all = compare(plan, [&mut engine, &mut least]);
+        [one, all].map(|[ours, limit]| Pair { ours, limit })
     }
 
     fn run(&self, frames: &mut [Buffer]) {
         let mut tally = Tally::default();
+        let port = self.world.port();
         for frame in frames {
-            assert!(pass(self.world, self.direction, frame, &mut tally));
+            assert!(pass(port, self.world.now, self.direction, frame, &mut tally));
         }
         let side = *tally.side(self.direction);
         assert_eq!((side.hits, side.misses), (BATCH as u64, 0));
-        self.world.device.port.counters().add(&tally);
+        port.counters().add(&tally);
     }
 
     /// The limit loop, knowing all flows.
     fn limit<L: Layout>(&self) -> Limit<L> {
-        let mut limit = Limit::new(self.direction);
+        let transport = self.flows.shape().transport;
+        let mut limit = Limit::new(self.direction, transport, self.flows.count());
         let (mut bytes, mut frame) = (Vec::new(), Buffer::default());
         let mut tally = Tally::default();
         for index in 0..self.flows.count() {
             bytes.clear();
             self.flows.write(self.direction, index, &mut bytes);
             frame.fill(&bytes);
-            assert!(pass(self.world, self.direction, &mut frame, &mut tally));
+            let (port, now) = (self.world.port(), self.world.now);
+            assert!(pass(port, now, self.direction, &mut frame, &mut tally));
             limit.learn(&bytes, frame.bytes());
         }
         limit

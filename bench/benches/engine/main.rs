@@ -2,30 +2,45 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Measures the engine and prints one table: `cargo bench -p bench [-- WORD...]`, where each WORD
+//! Measures the engine and prints figures: `cargo bench -p bench [-- WORD...]`, where each WORD
 //! names a section. See bench/README.md for what the lines mean.
 
+mod change;
+mod configuration;
 mod first;
 mod hit;
+mod memory;
 mod parse;
+mod ports;
 mod stages;
-mod whole;
+mod threads;
+mod upkeep;
 
 use bench::measure::Plan;
+use bench::report::{Report, results_path};
 use std::process::ExitCode;
+use std::time::Instant;
 
-type Section = (&'static str, fn(Plan));
+type Section = (&'static str, fn(Plan, &mut Report));
 
 const SECTIONS: &[Section] = &[
     ("parse", parse::run),
     ("hit", hit::run),
-    ("flows", hit::run_flows),
+    ("size", hit::run_sizes),
     ("stages", stages::run),
-    ("driver", whole::run),
     ("first", first::run),
-    ("rules", first::run_rules),
-    ("memory", first::run_memory),
+    ("full", first::run_full),
+    ("rules", configuration::run_rules),
+    ("routes", configuration::run_routes),
+    ("ports", ports::run),
+    ("change", change::run),
+    ("generations", change::run_generations),
+    ("upkeep", upkeep::run),
+    ("threads", threads::run),
+    ("memory", memory::run),
 ];
+/// Not measured: the table of goals, out of what was.
+const TABLE: &str = "table";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,22 +49,40 @@ fn main() -> ExitCode {
         if arguments.iter().any(|word| word == "--bench") { Plan::FULL } else { Plan::SMOKE };
     let words: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
-    if let Some(unknown) = words.iter().find(|word| SECTIONS.iter().all(|(name, _)| name != *word))
-    {
-        let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
-        eprintln!("'{unknown}' is no section: name any of {}", names.join(" "));
+    let names: Vec<&str> = SECTIONS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = words.iter().find(|word| **word != TABLE && !names.contains(word)) {
+        eprintln!("'{unknown}' is no section: name any of {} {TABLE}", names.join(" "));
         return ExitCode::FAILURE;
     }
+    let sections: Vec<&Section> = SECTIONS
+        .iter()
+        .filter(|(name, _)| words.contains(name) || words.iter().all(|word| *word == TABLE))
+        .collect();
+    match measure(plan, &sections) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the results cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(plan: Plan, sections: &[&Section]) -> std::io::Result<()> {
     println!(
-        "ns for each packet: least, middle and greatest of {} medians of {} batches of {}",
+        "least, middle and greatest of {} medians of {} batches of {} packets",
         plan.repetitions,
         plan.batches,
         bench::measure::BATCH
     );
-    for (name, run) in SECTIONS {
-        if words.is_empty() || words.contains(name) {
-            run(plan);
-        }
+    let (start, mut report) = (Instant::now(), Report::default());
+    for (_, run) in sections {
+        run(plan, &mut report);
     }
-    ExitCode::SUCCESS
+    println!("\n{}", bench::goals::table(&report));
+    if plan.is_full() {
+        let path = results_path(env!("CARGO_TARGET_TMPDIR"));
+        report.write(&path)?;
+        println!("measured in {} s", start.elapsed().as_secs());
+    }
+    Ok(())
 }

@@ -5,24 +5,24 @@
 //! Parsing alone.
 
 use bench::buffer::Buffer;
-use bench::flows::{Flows, Remote, Traffic};
+use bench::flows::{Flows, Traffic};
 use bench::measure::{BATCH, Plan, compare, timed};
-use bench::packet::{Family, Shape, Transport};
+use bench::packet::{Family, Transport};
 use bench::path::parse;
-use bench::table::{Row, print, section};
+use bench::report::{Report, Row};
 use bench::world::World;
 use opte_api::Direction;
 use std::hint::black_box;
 
 /// Parses frames of the guest, and frames of the underlay with their outer headers.
-pub fn run(plan: Plan) {
-    section("parse");
+pub fn run(plan: Plan, report: &mut Report) {
+    report.begin("parse", "parse", "");
     let world = World::new(1 << 16);
     for direction in Direction::BOTH {
         for family in [Family::V4, Family::V6] {
             for transport in [Transport::Udp, Transport::Tcp] {
-                let shape = Shape::small(family, transport);
-                let flows = Flows::open(&world, Traffic { shape, remote: Remote::Outside }, BATCH);
+                let traffic = Traffic::outside(family, transport);
+                let flows = Flows::open(&world, traffic, BATCH);
                 let frames: Vec<Buffer> = (0..BATCH)
                     .map(|index| {
                         let mut bytes = Vec::new();
@@ -38,7 +38,7 @@ pub fn run(plan: Plan) {
                     })
                 };
                 let [figure] = compare(plan, [&mut batch]);
-                print(&Row { what: format!("{direction} {shape}"), figure, ..Row::default() });
+                report.add(Row::new(format!("{direction} {}", traffic.shape), None, figure));
             }
         }
     }

@@ -1,0 +1,181 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! How long single packets wait while connections are opened and expire all the time.
+//!
+//! One packet of two opens a connection; the other is a hit of a connection opened some time ago.
+//! The clock goes on so that as many connections expire as are opened, and the driver's `poll()`
+//! is called four times in each second of that clock: either between two packets, whose second
+//! then waits for it, or by another thread. Each packet is timed alone, so each time has a reading
+//! of the clock in it. The limit loop's packets, timed alike, show what the machine itself does
+//! to single packets.
+
+use bench::buffer::Buffer;
+use bench::flows::Traffic;
+use bench::limit::Limit;
+use bench::limit::layout::Ipv4;
+use bench::measure::{Distribution, Figure, Plan, nanos};
+use bench::opener::Clock;
+use bench::packet::{Family, Stage, Transport};
+use bench::path::pass;
+use bench::report::{Report, Row};
+use bench::world::World;
+use opte::counters::Tally;
+use opte_api::Direction;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use xde::host::Moment;
+
+/// How far back the connections are that have hits.
+const BACK: usize = 4_096;
+const TRAFFIC: Traffic = Traffic::outside(Family::V4, Transport::Udp);
+
+/// By number of live connections, and by who calls `poll()`.
+pub fn run(plan: Plan, report: &mut Report) {
+    report.begin("upkeep", "single packets and calls of poll()", "alive");
+    let samples = plan.choose(200_000, 500);
+    for alive in plan.choose(&[64_000, 1_000_000][..], &[1_000]) {
+        let noise = repeated(plan, || alone(samples));
+        add(report, "the limit loop, a packet", *alive, &noise);
+        let mut traffic = Stream::new(*alive);
+        let (packets, polls): (Vec<_>, Vec<_>) =
+            (0..plan.choose(5, 1)).map(|_| traffic.polled_here(samples)).unzip();
+        add(report, "poll() between packets, a packet", *alive, &packets);
+        add(report, "poll() between packets, a call", *alive, &polls);
+        let (packets, polls): (Vec<_>, Vec<_>) =
+            (0..plan.choose(5, 1)).map(|_| traffic.polled_elsewhere(samples)).unzip();
+        add(report, "poll() by another thread, a packet", *alive, &packets);
+        add(report, "poll() by another thread, a call", *alive, &polls);
+    }
+}
+
+fn repeated(plan: Plan, mut f: impl FnMut() -> Distribution) -> Vec<Distribution> {
+    (0..plan.choose(5, 1)).map(|_| f()).collect()
+}
+
+fn add(report: &mut Report, name: &str, alive: usize, of: &[Distribution]) {
+    type Part = (&'static str, fn(&Distribution) -> f64);
+    let parts: [Part; 4] =
+        [("p50", |d| d.p50), ("p99", |d| d.p99), ("p99.99", |d| d.p9999), ("max", |d| d.max)];
+    for (part, get) in parts {
+        let figure = Figure::of(of.iter().map(|d| get(d) / 1000.0).collect());
+        report.add(Row::new(format!("{name}, {part}"), alive, figure).unit("us"));
+    }
+}
+
+/// The limit loop, packet by packet: hits of one flow.
+fn alone(samples: usize) -> Distribution {
+    let world = World::new(1 << 10);
+    let (mut bytes, mut tally) = (Vec::new(), Tally::default());
+    TRAFFIC.write_out(0, Stage::Syn, &mut bytes);
+    let mut frame = Buffer::new(&bytes);
+    assert!(pass(world.port(), world.now, Direction::Out, &mut frame, &mut tally));
+    let mut limit = Limit::<Ipv4>::new(Direction::Out, Transport::Udp, 1);
+    limit.learn(&bytes, frame.bytes());
+    let times = (0..samples).map(|_| {
+        frame.fill(&bytes);
+        let start = Instant::now();
+        assert!(limit.pass(&mut frame, 0));
+        nanos(start.elapsed())
+    });
+    Distribution::of(times.collect())
+}
+
+/// Packets without end.
+struct Stream {
+    world: World,
+    clock: Clock,
+    next: usize,
+    hit: bool,
+    bytes: Vec<u8>,
+    frame: Buffer,
+}
+
+impl Stream {
+    /// With `alive` connections opened.
+    fn new(alive: usize) -> Self {
+        let world = World::new(1 << 21);
+        let clock = Clock::new(world.now, alive);
+        let (bytes, frame) = (Vec::new(), Buffer::default());
+        let mut stream = Self { world, clock, next: 0, hit: false, bytes, frame };
+        while stream.next < alive {
+            stream.packet();
+            stream.clock.is_poll_due();
+        }
+        stream
+    }
+
+    /// Sends the next packet; answers how long it took in nanoseconds.
+    fn packet(&mut self) -> u32 {
+        self.hit = !self.hit && self.next > BACK;
+        let index = if self.hit { self.next - BACK } else { self.next };
+        if !self.hit {
+            self.next += 1;
+            self.clock.opened(1);
+        }
+        self.bytes.clear();
+        TRAFFIC.write_out(index, Stage::Syn, &mut self.bytes);
+        self.frame.fill(&self.bytes);
+        let (now, mut tally) = (self.clock.now(), Tally::default());
+        let start = Instant::now();
+        let passed = pass(self.world.port(), now, Direction::Out, &mut self.frame, &mut tally);
+        let time = nanos(start.elapsed());
+        assert!(passed && (tally.side(Direction::Out).hits == 1) == self.hit);
+        time
+    }
+
+    /// Times of packets, each with the call of `poll()` that it waits for; and of these calls.
+    fn polled_here(&mut self, samples: usize) -> (Distribution, Distribution) {
+        let (mut packets, mut polls) = (Vec::with_capacity(samples), Vec::new());
+        for _ in 0..samples {
+            let mut waited = 0;
+            if self.clock.is_poll_due() {
+                waited = timed_poll(&self.world, self.clock.now());
+                polls.push(waited);
+            }
+            packets.push(waited.saturating_add(self.packet()));
+        }
+        (Distribution::of(packets), Distribution::of(polls))
+    }
+
+    /// Times of packets, and of calls of `poll()` by another thread.
+    fn polled_elsewhere(&mut self, samples: usize) -> (Distribution, Distribution) {
+        let (due, end) = (AtomicU64::new(0), AtomicBool::new(false));
+        let world = self.world.clone();
+        std::thread::scope(|scope| {
+            let poller = scope.spawn(|| polls_on_demand(&world, &due, &end));
+            let mut packets = Vec::with_capacity(samples);
+            for _ in 0..samples {
+                if self.clock.is_poll_due() {
+                    due.store(self.clock.now().as_millis(), Ordering::Relaxed);
+                }
+                packets.push(self.packet());
+            }
+            end.store(true, Ordering::Relaxed);
+            let polls = poller.join().expect("the other thread has ended well");
+            (Distribution::of(packets), Distribution::of(polls))
+        })
+    }
+}
+
+/// Calls `poll()` whenever there is another moment to do so; answers how long each call took.
+fn polls_on_demand(world: &World, due: &AtomicU64, end: &AtomicBool) -> Vec<u32> {
+    let (mut polls, mut done) = (Vec::new(), 0);
+    while !end.load(Ordering::Relaxed) {
+        let millis = due.load(Ordering::Relaxed);
+        if millis == done {
+            std::thread::yield_now();
+            continue;
+        }
+        done = millis;
+        polls.push(timed_poll(world, Moment::from_millis(millis)));
+    }
+    polls
+}
+
+fn timed_poll(world: &World, now: Moment) -> u32 {
+    let start = Instant::now();
+    world.driver.poll(now);
+    nanos(start.elapsed())
+}
