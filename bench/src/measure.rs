@@ -127,11 +127,6 @@ impl Distribution {
     }
 }
 
-/// Nanoseconds of a time, as many as fit.
-pub fn nanos(time: Duration) -> u32 {
-    time.as_nanos().try_into().unwrap_or(u32::MAX)
-}
-
 /// Numbers that look random and are the same in each run (a linear congruence by Knuth, of which
 /// the high half is used).
 #[derive(Clone, Debug)]

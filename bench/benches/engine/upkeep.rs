@@ -9,13 +9,15 @@
 //! is called four times in each second of that clock: either between two packets, whose second
 //! then waits for it, or by another thread. Each packet is timed alone, so each time has a reading
 //! of the clock in it. The limit loop's packets, timed alike, show what the machine itself does
-//! to single packets.
+//! to single packets. Times during which the processor was taken away are left out (see
+//! [`bench::alone`]).
 
+use bench::alone::{Sample, distribution, time};
 use bench::buffer::Buffer;
 use bench::flows::Traffic;
 use bench::limit::Limit;
 use bench::limit::layout::Ipv4;
-use bench::measure::{Distribution, Figure, Plan, nanos};
+use bench::measure::{Distribution, Figure, Plan};
 use bench::opener::Clock;
 use bench::packet::{Family, Stage, Transport};
 use bench::path::pass;
@@ -24,48 +26,49 @@ use bench::world::World;
 use opte::counters::Tally;
 use opte_api::Direction;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 use xde::host::Moment;
 
 /// How far back the connections are that have hits.
 const BACK: usize = 4_096;
 const TRAFFIC: Traffic = Traffic::outside(Family::V4, Transport::Udp);
 
+/// A distribution and the share of times that were left out of it.
+type Part = (Distribution, f64);
+
 /// By number of live connections, and by who calls `poll()`.
 pub fn run(plan: Plan, report: &mut Report) {
     report.begin("upkeep", "single packets and calls of poll()", "alive");
     let samples = plan.choose(200_000, 500);
     for alive in plan.choose(&[64_000, 1_000_000][..], &[1_000]) {
-        let noise = repeated(plan, || alone(samples));
+        let repeats = plan.choose(5, 1);
+        let noise: Vec<Part> = (0..repeats).map(|_| limit_loop(samples)).collect();
         add(report, "the limit loop, a packet", *alive, &noise);
         let mut traffic = Stream::new(*alive);
-        let (packets, polls): (Vec<_>, Vec<_>) =
-            (0..plan.choose(5, 1)).map(|_| traffic.polled_here(samples)).unzip();
+        let parts = (0..repeats).map(|_| traffic.polled_here(samples));
+        let (packets, polls): (Vec<Part>, Vec<Part>) = parts.unzip();
         add(report, "poll() between packets, a packet", *alive, &packets);
         add(report, "poll() between packets, a call", *alive, &polls);
-        let (packets, polls): (Vec<_>, Vec<_>) =
-            (0..plan.choose(5, 1)).map(|_| traffic.polled_elsewhere(samples)).unzip();
+        let parts = (0..repeats).map(|_| traffic.polled_elsewhere(samples));
+        let (packets, polls): (Vec<Part>, Vec<Part>) = parts.unzip();
         add(report, "poll() by another thread, a packet", *alive, &packets);
         add(report, "poll() by another thread, a call", *alive, &polls);
     }
 }
 
-fn repeated(plan: Plan, mut f: impl FnMut() -> Distribution) -> Vec<Distribution> {
-    (0..plan.choose(5, 1)).map(|_| f()).collect()
-}
-
-fn add(report: &mut Report, name: &str, alive: usize, of: &[Distribution]) {
-    type Part = (&'static str, fn(&Distribution) -> f64);
-    let parts: [Part; 4] =
+fn add(report: &mut Report, name: &str, alive: usize, parts: &[Part]) {
+    type Get = fn(&Distribution) -> f64;
+    let gets: [(&str, Get); 4] =
         [("p50", |d| d.p50), ("p99", |d| d.p99), ("p99.99", |d| d.p9999), ("max", |d| d.max)];
-    for (part, get) in parts {
-        let figure = Figure::of(of.iter().map(|d| get(d) / 1000.0).collect());
-        report.add(Row::new(format!("{name}, {part}"), alive, figure).unit("us"));
+    for (which, get) in gets {
+        let figure = Figure::of(parts.iter().map(|(d, _)| get(d) / 1000.0).collect());
+        report.add(Row::new(format!("{name}, {which}"), alive, figure).unit("us"));
     }
+    let left_out = Figure::of(parts.iter().map(|(_, share)| 100.0 * share).collect());
+    report.add(Row::new(format!("{name}, left out"), alive, left_out).unit("%"));
 }
 
 /// The limit loop, packet by packet: hits of one flow.
-fn alone(samples: usize) -> Distribution {
+fn limit_loop(samples: usize) -> Part {
     let world = World::new(1 << 10);
     let (mut bytes, mut tally) = (Vec::new(), Tally::default());
     TRAFFIC.write_out(0, Stage::Syn, &mut bytes);
@@ -75,11 +78,9 @@ fn alone(samples: usize) -> Distribution {
     limit.learn(&bytes, frame.bytes());
     let times = (0..samples).map(|_| {
         frame.fill(&bytes);
-        let start = Instant::now();
-        assert!(limit.pass(&mut frame, 0));
-        nanos(start.elapsed())
+        time(|| assert!(limit.pass(&mut frame, 0)))
     });
-    Distribution::of(times.collect())
+    distribution(&times.collect::<Vec<Sample>>(), &[])
 }
 
 /// Packets without end.
@@ -106,8 +107,8 @@ impl Stream {
         stream
     }
 
-    /// Sends the next packet; answers how long it took in nanoseconds.
-    fn packet(&mut self) -> u32 {
+    /// Sends the next packet.
+    fn packet(&mut self) -> Sample {
         self.hit = !self.hit && self.next > BACK;
         let index = if self.hit { self.next - BACK } else { self.next };
         if !self.hit {
@@ -118,29 +119,30 @@ impl Stream {
         TRAFFIC.write_out(index, Stage::Syn, &mut self.bytes);
         self.frame.fill(&self.bytes);
         let (now, mut tally) = (self.clock.now(), Tally::default());
-        let start = Instant::now();
-        let passed = pass(self.world.port(), now, Direction::Out, &mut self.frame, &mut tally);
-        let time = nanos(start.elapsed());
+        let (port, frame, mut passed) = (self.world.port(), &mut self.frame, false);
+        let sample = time(|| passed = pass(port, now, Direction::Out, frame, &mut tally));
         assert!(passed && (tally.side(Direction::Out).hits == 1) == self.hit);
-        time
+        sample
     }
 
     /// Times of packets, each with the call of `poll()` that it waits for; and of these calls.
-    fn polled_here(&mut self, samples: usize) -> (Distribution, Distribution) {
+    fn polled_here(&mut self, samples: usize) -> (Part, Part) {
         let (mut packets, mut polls) = (Vec::with_capacity(samples), Vec::new());
         for _ in 0..samples {
-            let mut waited = 0;
             if self.clock.is_poll_due() {
-                waited = timed_poll(&self.world, self.clock.now());
-                polls.push(waited);
+                let (world, now) = (&self.world, self.clock.now());
+                let poll = time(|| world.driver.poll(now));
+                polls.push(poll);
+                packets.push(self.packet().after(poll));
+            } else {
+                packets.push(self.packet());
             }
-            packets.push(waited.saturating_add(self.packet()));
         }
-        (Distribution::of(packets), Distribution::of(polls))
+        (distribution(&packets, &[]), distribution(&polls, &[]))
     }
 
     /// Times of packets, and of calls of `poll()` by another thread.
-    fn polled_elsewhere(&mut self, samples: usize) -> (Distribution, Distribution) {
+    fn polled_elsewhere(&mut self, samples: usize) -> (Part, Part) {
         let (due, end) = (AtomicU64::new(0), AtomicBool::new(false));
         let world = self.world.clone();
         std::thread::scope(|scope| {
@@ -154,13 +156,13 @@ impl Stream {
             }
             end.store(true, Ordering::Relaxed);
             let polls = poller.join().expect("the other thread has ended well");
-            (Distribution::of(packets), Distribution::of(polls))
+            (distribution(&packets, &polls), distribution(&polls, &[]))
         })
     }
 }
 
 /// Calls `poll()` whenever there is another moment to do so; answers how long each call took.
-fn polls_on_demand(world: &World, due: &AtomicU64, end: &AtomicBool) -> Vec<u32> {
+fn polls_on_demand(world: &World, due: &AtomicU64, end: &AtomicBool) -> Vec<Sample> {
     let (mut polls, mut done) = (Vec::new(), 0);
     while !end.load(Ordering::Relaxed) {
         let millis = due.load(Ordering::Relaxed);
@@ -169,13 +171,7 @@ fn polls_on_demand(world: &World, due: &AtomicU64, end: &AtomicBool) -> Vec<u32>
             continue;
         }
         done = millis;
-        polls.push(timed_poll(world, Moment::from_millis(millis)));
+        polls.push(time(|| world.driver.poll(Moment::from_millis(millis))));
     }
     polls
-}
-
-fn timed_poll(world: &World, now: Moment) -> u32 {
-    let start = Instant::now();
-    world.driver.poll(now);
-    nanos(start.elapsed())
 }

@@ -67,15 +67,8 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Measure: nanoseconds per packet, and with --lab Gbit/s between guests
-    Bench {
-        /// Measure between guests of a lab as well (as root)
-        #[arg(long)]
-        lab: bool,
-        /// Measure in the lab only (as root)
-        #[arg(long, conflicts_with = "lab")]
-        only_lab: bool,
-    },
+    /// Measure: nanoseconds per packet, how cost grows, and with --lab Gbit/s between guests
+    Bench(commands::bench::Options),
     /// Measure the data path beside those of the kernel and of Open vSwitch (as root)
     Peers(peers::Options),
     /// Handle labs that were left up
@@ -125,7 +118,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test { no_lab } => commands::test::run(!no_lab),
         Command::Vectors { args } => commands::vectors(&args),
         Command::Fuzz { seconds } => commands::fuzz(seconds),
-        Command::Bench { lab, only_lab } => commands::bench(!only_lab, lab || only_lab),
+        Command::Bench(options) => commands::bench::run(&options),
         Command::Lab { command: LabCommand::Clean } => commands::demo::clean(),
         Command::Ci => commands::ci(),
         Command::Peers(options) => commands::peers::run(&options),

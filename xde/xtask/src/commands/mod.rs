@@ -5,16 +5,14 @@
 //! What each command of `cargo xtask` does. Each answers whether all went well.
 
 pub mod bare;
+pub mod bench;
 pub mod demo;
 pub mod peers;
 pub mod test;
 
-use crate::binaries::{Binaries, Profile};
-use crate::lab::bench as lab_bench;
-use crate::setup;
 use crate::shell::Cmd;
 use crate::workspace::{cargo, root};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::ffi::OsString;
 
 /// Plays a folder of vectors; the player knows its arguments.
@@ -33,24 +31,6 @@ pub fn fuzz(seconds: u32) -> Result<bool> {
         well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
     }
     Ok(well)
-}
-
-/// Measures the engine alone, and guests of a lab.
-pub fn bench(engine: bool, lab: bool) -> Result<bool> {
-    if lab {
-        ensure!(
-            setup::is_root(),
-            "the lab needs root: sudo -E env \"PATH=$PATH\" cargo xtask bench"
-        );
-        setup::install(&[setup::LAB, setup::LAB_BENCH])?;
-    }
-    if engine && !succeeds(cargo().args(["bench", "-p", "bench"]))? {
-        return Ok(false);
-    }
-    if lab {
-        lab_bench::run(Binaries::build(Profile::Release)?)?;
-    }
-    Ok(true)
 }
 
 /// Does what the machine does that takes changes in.
