@@ -8,13 +8,17 @@
 //! from light and dark pages; the page's own colours follow what the reader prefers.
 
 use anyhow::{Result, anyhow};
+use core::ops::Range;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 const SIZE: (u32, u32) = (720, 400);
 /// Room for names at the ends of lines.
-const NAMES: i32 = 196;
+const NAMES: i32 = 176;
+/// Most numbers at the left.
+const MARKS: usize = 16;
 /// Least distance between two names.
 const LINE_HEIGHT: f64 = 17.0;
 /// Above this ratio of the greatest to the least, values are shown by their logarithm.
@@ -92,6 +96,63 @@ impl Scale {
     fn value(self, height: f64) -> f64 {
         if self.log { 10f64.powf(height) } else { height }
     }
+
+    /// Round values from one that is not above `least` to one that is not below `most`: 1, 2 and
+    /// 5 times powers of ten, or powers of ten alone if there are many; or equal steps from zero.
+    fn marks(self, least: f64, most: f64) -> Vec<f64> {
+        let round = [1.0, 2.0, 5.0];
+        let decade = |value: f64| 10f64.powi(value.max(1e-3).log10().floor() as i32);
+        if !self.log {
+            let fifth = most / 5.0;
+            let steps = round.map(|n| n * decade(fifth)).into_iter().chain([10.0 * decade(fifth)]);
+            let step = steps.into_iter().find(|step| *step >= fifth).unwrap_or(fifth);
+            return (0..=(most / step).ceil() as usize).map(|n| n as f64 * step).collect();
+        }
+        let factors = if most / least > 1000.0 { &round[..1] } else { &round[..] };
+        let from = decade(least);
+        let powers = (0..12).map(|n| from * 10f64.powi(n));
+        let all: Vec<f64> =
+            powers.flat_map(|power| factors.iter().map(move |f| f * power)).collect();
+        let first = all.iter().rposition(|mark| *mark <= least).unwrap_or(0);
+        let last = all.iter().position(|mark| *mark >= most).unwrap_or(all.len() - 1);
+        all[first..=last].to_vec()
+    }
+}
+
+/// Heights with the marks that the scale chose.
+struct Axis {
+    scale: Scale,
+    marks: Vec<f64>,
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, height: &f64, limit: (i32, i32)) -> i32 {
+        let Range { start, end } = self.range();
+        let share = (height - start) / (end - start);
+        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
+        self.marks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        let ends = self.marks.first().zip(self.marks.last());
+        ends.map_or(0.0..1.0, |(first, last)| *first..*last)
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format(height: &f64) -> String {
+        number(*height)
+    }
+
+    fn format_ext(&self, height: &f64) -> String {
+        number(self.scale.value(*height))
+    }
 }
 
 impl Picture<'_> {
@@ -117,19 +178,16 @@ impl Picture<'_> {
         let (least, most) =
             self.values().fold((f64::INFINITY, 0f64), |(a, b), v| (a.min(v), b.max(v)));
         let scale = Scale { log: most / least > WIDE };
-        let heights = if scale.log {
-            scale.height(least).floor()..scale.height(most * 1.2)
-        } else {
-            0.0..most * 1.1
-        };
+        let marks = scale.marks(least, most);
+        let axis = Axis { scale, marks: marks.into_iter().map(|m| scale.height(m)).collect() };
         let last = self.places.len().saturating_sub(1) as f64;
         let mut chart = ChartBuilder::on(area)
-            .caption(self.title, ("sans-serif", 17).into_font().color(&INK))
+            .caption(self.title, ("sans-serif", 20).into_font().color(&INK))
             .margin(12)
             .margin_right(NAMES)
-            .x_label_area_size(46)
-            .y_label_area_size(62)
-            .build_cartesian_2d(-0.15..last + 0.15, heights.clone())?;
+            .x_label_area_size(50)
+            .y_label_area_size(88)
+            .build_cartesian_2d(-0.15..last + 0.15, axis)?;
         let place = |x: &f64| {
             let near = (x - x.round()).abs() < 0.01;
             let name = self.places.get(x.round() as usize);
@@ -142,13 +200,12 @@ impl Picture<'_> {
             .bold_line_style(GRID)
             .axis_style(GRID)
             .x_labels(self.places.len())
-            .y_labels(6)
+            .y_labels(MARKS)
             .x_label_formatter(&place)
-            .y_label_formatter(&|height| number(scale.value(*height)))
             .x_desc(self.places_are)
             .y_desc(self.unit)
-            .label_style(("sans-serif", 13).into_font().color(&INK))
-            .axis_desc_style(("sans-serif", 13).into_font().color(&INK))
+            .label_style(("sans-serif", 16).into_font().color(&INK))
+            .axis_desc_style(("sans-serif", 16).into_font().color(&INK))
             .draw()?;
         let mut ends = Vec::new();
         for line in &self.lines {
@@ -186,7 +243,7 @@ fn name_lines(
     let mut heights: Vec<f64> = ends.iter().map(|(_, _, y)| *y).collect();
     spread(&mut heights, LINE_HEIGHT);
     for ((line, x, _), y) in ends.iter().zip(heights) {
-        let style = ("sans-serif", 13).into_font().color(&line.ink.color());
+        let style = ("sans-serif", 16).into_font().color(&line.ink.color());
         let style = style.pos(Pos::new(HPos::Left, VPos::Center));
         area.draw(&Text::new(line.name, (x + 16, y.round() as i32), style))
             .map_err(|error| anyhow!("{error}"))?;
@@ -236,6 +293,14 @@ mod tests {
     fn numbers_are_readable() {
         let texts = [0.0, 0.5, 7.0, 1_000.0, 1_000_000.0].map(number);
         assert_eq!(texts, ["0", "0.5", "7", "1 000", "1 000 000"]);
+    }
+
+    #[test]
+    fn marks_are_round_and_enclose_all_values() {
+        let marks = |log, least, most| Scale { log }.marks(least, most);
+        assert_eq!(marks(false, 12.0, 78.0), [0.0, 20.0, 40.0, 60.0, 80.0]);
+        assert_eq!(marks(true, 11.9, 190.0), [10.0, 20.0, 50.0, 100.0, 200.0]);
+        assert_eq!(marks(true, 600.0, 2e6).len(), 6);
     }
 
     #[test]
