@@ -245,7 +245,10 @@ fn look_ahead<'a, H: Host, F: Frame>(
     direction: Direction,
     look: impl Fn(&F) -> Result<Look<'a, H>, DropReason>,
 ) -> [Option<Result<Look<'a, H>, DropReason>>; AHEAD] {
-    let mut looks = core::array::from_fn(|at| frames.get(at).map(&look));
+    let mut looks = [const { None }; AHEAD];
+    for (place, frame) in looks.iter_mut().zip(frames) {
+        *place = Some(look(frame));
+    }
     if frames.len() > 1 {
         // Each step for all frames before the next step: their waits for memory overlap.
         for look in looks.iter_mut().flatten().flatten() {

@@ -8,8 +8,9 @@
 //! its place when a port comes or goes.
 
 use crate::host::PortId;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use opte::host::Host;
 use opte::port::Port;
@@ -35,7 +36,8 @@ pub struct Device<H: Host> {
 /// All devices of a host.
 pub struct Switch<H: Host> {
     by_id: BTreeMap<PortId, Arc<Device<H>>>,
-    underlay_ips: BTreeSet<Ipv6Addr>,
+    /// Few, and asked for with each packet that leaves.
+    underlay_ips: Vec<u128>,
     by_address: hashbrown::HashMap<(Vni, MacAddr), Arc<Device<H>>, foldhash::fast::FixedState>,
 }
 
@@ -45,16 +47,18 @@ impl<H: Host> Switch<H> {
     pub fn new(devices: impl Iterator<Item = Arc<Device<H>>>, seed: u64) -> Self {
         let mut switch = Self {
             by_id: BTreeMap::new(),
-            underlay_ips: BTreeSet::new(),
+            underlay_ips: Vec::new(),
             by_address: hashbrown::HashMap::with_hasher(foldhash::fast::FixedState::with_seed(
                 seed,
             )),
         };
         for device in devices {
             switch.by_address.insert((device.vni, device.mac), device.clone());
-            switch.underlay_ips.insert(device.underlay_ip);
+            switch.underlay_ips.push(device.underlay_ip.to_bits());
             switch.by_id.insert(device.id, device);
         }
+        switch.underlay_ips.sort_unstable();
+        switch.underlay_ips.dedup();
         switch
     }
 
@@ -69,8 +73,9 @@ impl<H: Host> Switch<H> {
     }
 
     /// Guests of this host have this underlay address.
+    #[inline]
     pub fn is_local(&self, underlay_ip: Ipv6Addr) -> bool {
-        self.underlay_ips.contains(&underlay_ip)
+        self.underlay_ips.binary_search(&underlay_ip.to_bits()).is_ok()
     }
 
     /// All devices.

@@ -121,7 +121,7 @@ impl<H: Host> FlowTable<H> {
 
     /// The cell that packets of `key` which go `direction` are likely to need. Whose it is must be
     /// asked by [`FlowTable::at`]; that there is none does not mean that there is no flow.
-    #[inline]
+    #[inline(always)]
     pub fn candidate(&self, key: &FlowKey, direction: Direction) -> Option<u32> {
         let hash = self.hash(key, direction);
         self.array(hash)?.find(hash, |cell| is_way(cell, direction))
