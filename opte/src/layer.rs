@@ -44,6 +44,7 @@ pub enum Return {
 }
 
 /// The rules of one direction.
+#[derive(Clone)]
 pub struct LayerSide {
     /// The rules.
     pub table: Table,
@@ -91,5 +92,18 @@ impl Layer {
             Direction::Out => out,
             Direction::In => inbound,
         }
+    }
+
+    /// This layer with other rules in one direction.
+    #[must_use]
+    pub fn with_table(&self, direction: Direction, table: Table) -> Self {
+        let mut sides = self.sides.clone();
+        let [out, inbound] = &mut sides;
+        let side = match direction {
+            Direction::Out => out,
+            Direction::In => inbound,
+        };
+        *side = side.with_table(table);
+        Self { name: self.name, sides, on_return: self.on_return }
     }
 }

@@ -11,7 +11,8 @@
 //!   hosts; [`checksum`] is the arithmetic of both.
 //! * [`edit`] says what is to be changed, as registers that compose; [`transform`] is the same,
 //!   compiled for one direction of one flow, and the only writer of packets.
-//! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides; [`walk`] is one decision.
+//! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides, [`classifier`] and
+//!   [`prefix_map`] how it is found; [`walk`] is one decision.
 //! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered.
 //! * [`port`] puts them together: packets in, verdicts out.
 //!
@@ -35,6 +36,7 @@
 extern crate alloc;
 
 pub mod checksum;
+pub mod classifier;
 pub mod counters;
 mod decide;
 pub mod drop_reason;
@@ -54,6 +56,7 @@ pub mod outer;
 mod paths;
 pub mod policy;
 pub mod port;
+pub mod prefix_map;
 mod quote;
 pub mod rule;
 mod slot;

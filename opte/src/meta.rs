@@ -58,6 +58,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Its number, below [`SLOTS`].
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
     /// The name that dumps show.
     pub const fn name(&self) -> &'static str {
         self.name
@@ -85,7 +90,12 @@ impl Meta {
 
     /// The bits of a slot, if a layer has set it.
     pub fn bits(&self, slot: Slot) -> Option<u128> {
-        self.slots.get(slot.index).copied().flatten()
+        self.bits_at(slot.index)
+    }
+
+    /// The bits of the slot of this number, if a layer has set it.
+    pub fn bits_at(&self, index: usize) -> Option<u128> {
+        self.slots.get(index).copied().flatten()
     }
 }
 

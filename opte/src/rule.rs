@@ -12,6 +12,7 @@ use crate::walk::Walk;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use opte_api::{IpCidr, MacAddr, Protocol};
@@ -187,6 +188,9 @@ impl Action {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RuleId(pub u64);
 
+/// Order of trial: priority, then deny before others, then the newest.
+pub type Rank = (u16, bool, Reverse<RuleId>);
+
 /// A rule. All predicates must hold; without any, it matches everything.
 pub struct Rule {
     /// Its number.
@@ -211,9 +215,9 @@ impl Rule {
         self.predicates.iter().all(|predicate| predicate.holds(facts, meta))
     }
 
-    /// Order of trial: priority, then deny before others, then the newest.
-    pub fn rank(&self) -> (u16, bool, core::cmp::Reverse<RuleId>) {
-        (self.priority, !self.action.denies(), core::cmp::Reverse(self.id))
+    /// Its place in the order of trial.
+    pub const fn rank(&self) -> Rank {
+        (self.priority, !self.action.denies(), Reverse(self.id))
     }
 
     /// Counts a packet that was decided by this rule.

@@ -90,7 +90,7 @@ fn predicates() -> impl Strategy<Value = Predicate> {
 type Draft = (u16, Vec<Predicate>, bool);
 
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
-    vec((0u16..4, vec(predicates(), 0..3), any::<bool>()), 0..24)
+    vec((0u16..4, vec(predicates(), 0..3), any::<bool>()), 0..80)
 }
 
 fn rules(drafts: Vec<Draft>) -> Vec<Arc<Rule>> {
@@ -205,46 +205,108 @@ impl NaiveMappings {
     }
 }
 
+type Outcome = Result<(), TestCaseError>;
+
+/// The table finds what trying all of these rules finds, from the first match to the last.
+fn check_rules(table: &Table, rules: &[Arc<Rule>], (facts, meta): &(Facts, Meta)) -> Outcome {
+    let mut left: Vec<_> = rules.iter().filter(|rule| rule.matches(facts, meta)).collect();
+    let mut from = 0;
+    loop {
+        let found = table.matching(facts, meta, from);
+        let expected = first(left.iter().copied());
+        prop_assert_eq!(found.map(|(_, rule)| rule.id), expected);
+        let Some((at, rule)) = found else { break };
+        left.retain(|other| other.id != rule.id);
+        from = at + 1;
+    }
+    prop_assert_eq!(table.len(), rules.len());
+    let order: Vec<_> = table.rules().collect();
+    prop_assert!(order.is_sorted_by(|a, b| goes_before(a, b)));
+    prop_assert_eq!(order.len(), rules.len());
+    Ok(())
+}
+
+/// The table finds what trying all of these prefixes finds.
+fn check_prefixes(table: &Table, entries: &[(IpCidr, Arc<Rule>)], dsts: &[IpAddr]) -> Outcome {
+    for dst in dsts {
+        let key = FlowKey::new(*dst, *dst, Protocol::UDP, [1, 2]);
+        let facts = Facts { key: Some(key), macs: MacPair::default() };
+        let found = table.matching(&facts, &Meta::default(), 0).map(|(_, rule)| rule.id);
+        let holding = || entries.iter().filter(|(prefix, _)| holds(*prefix, *dst));
+        let longest = holding().map(|(prefix, _)| prefix.prefix_len()).max();
+        let best = holding().filter(|(prefix, _)| Some(prefix.prefix_len()) == longest);
+        prop_assert_eq!(found, first(best.map(|(_, rule)| rule)));
+    }
+    prop_assert_eq!(table.len(), entries.len());
+    let mut order: Vec<_> = entries.iter().collect();
+    order.sort_by_key(|(prefix, rule)| {
+        (std::cmp::Reverse(prefix.prefix_len()), prefix.addr(), rule.rank())
+    });
+    let order: Vec<_> = order.into_iter().map(|(_, rule)| rule.id).collect();
+    prop_assert_eq!(table.rules().map(|rule| rule.id).collect::<Vec<_>>(), order);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(cases(2000))]
 
     /// The first rule by priority, deny, age; and behind it the next one.
     #[test]
-    fn rules_are_found_as_by_trying_all(drafts in drafts(), (facts, meta) in facts()) {
+    fn rules_are_found_as_by_trying_all(drafts in drafts(), packets in vec(facts(), 4)) {
         let rules = rules(drafts);
         let table = Table::by_priority(rules.clone());
-        let mut left: Vec<_> = rules.iter().filter(|rule| rule.matches(&facts, &meta)).collect();
-        let mut from = 0;
-        loop {
-            let found = table.matching(&facts, &meta, from);
-            let expected = first(left.iter().copied());
-            prop_assert_eq!(found.map(|(_, rule)| rule.id), expected);
-            let Some((at, rule)) = found else { break };
-            left.retain(|other| other.id != rule.id);
-            from = at + 1;
+        for packet in &packets {
+            check_rules(&table, &rules, packet)?;
         }
-        prop_assert_eq!(table.rules().count(), rules.len());
+    }
+
+    /// A table that came about by single changes is that of all its rules at once; and no change
+    /// is seen in the table before.
+    #[test]
+    fn changed_tables_are_as_if_made_anew(
+        drafts in drafts(),
+        packets in vec(facts(), 4),
+        (first, changes) in (0usize..80, vec((any::<bool>(), any::<prop::sample::Index>()), 0..80)),
+    ) {
+        let mut rest = rules(drafts);
+        let mut live = rest.split_off(first.min(rest.len()));
+        let mut table = Table::by_priority(live.clone());
+        for (add, which) in changes {
+            let (before, old) = (table.clone(), live.clone());
+            let (from, to) = if add { (&mut rest, &mut live) } else { (&mut live, &mut rest) };
+            if from.is_empty() {
+                continue;
+            }
+            let rule = from.swap_remove(which.index(from.len()));
+            table = if add { table.with_rule(rule.clone()) } else { table.without_rule(&rule) };
+            to.push(rule);
+            for packet in &packets {
+                check_rules(&before, &old, packet)?;
+            }
+        }
+        for packet in &packets {
+            check_rules(&table, &live, packet)?;
+        }
     }
 
     /// The longest prefix; among equals the first by priority, deny, age.
     #[test]
     fn prefixes_are_found_as_by_trying_all(
         drafts in drafts(),
-        given in vec(prefixes(), 24),
+        given in vec(prefixes(), 80),
+        gone in vec(any::<bool>(), 80),
         dsts in vec(ips(), 8),
     ) {
         let entries: Vec<_> = given.into_iter().zip(rules(drafts)).collect();
-        let table = Table::Prefix(PrefixTable::new(entries.clone()));
-        for dst in dsts {
-            let key = FlowKey::new(dst, dst, Protocol::UDP, [1, 2]);
-            let facts = Facts { key: Some(key), macs: MacPair::default() };
-            let found = table.matching(&facts, &Meta::default(), 0).map(|(_, rule)| rule.id);
-            let holding = || entries.iter().filter(|(prefix, _)| holds(*prefix, dst));
-            let longest = holding().map(|(prefix, _)| prefix.prefix_len()).max();
-            let best = holding().filter(|(prefix, _)| Some(prefix.prefix_len()) == longest);
-            prop_assert_eq!(found, first(best.map(|(_, rule)| rule)));
+        let before = PrefixTable::new(entries.clone());
+        let mut after = before.clone();
+        for ((prefix, rule), _) in entries.iter().zip(&gone).filter(|(_, gone)| **gone) {
+            after.remove(*prefix, rule.id);
         }
-        prop_assert_eq!(table.rules().count(), entries.len());
+        let left: Vec<_> = entries.iter().zip(&gone).filter(|(_, gone)| !**gone).collect();
+        let left: Vec<_> = left.into_iter().map(|(entry, _)| entry.clone()).collect();
+        check_prefixes(&Table::Prefix(before), &entries, &dsts)?;
+        check_prefixes(&Table::Prefix(after), &left, &dsts)?;
     }
 
     /// Mappings are two maps, and the longest prefix is found.
