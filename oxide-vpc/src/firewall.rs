@@ -33,10 +33,13 @@ pub fn empty() -> Layer {
     }
 }
 
-/// The layer with other rules.
-pub fn with_rules(layer: &Layer, rules: &[(FirewallRule, Arc<Rule>)]) -> Layer {
+/// The layer with other rules, each for one direction.
+pub fn with_rules<'a>(
+    layer: &Layer,
+    rules: impl Iterator<Item = (Direction, &'a Arc<Rule>)> + Clone,
+) -> Layer {
     let side = |direction: Direction| {
-        let ours = rules.iter().filter(|(text, _)| text.direction == direction);
+        let ours = rules.clone().filter(|(way, _)| *way == direction);
         let table = Table::by_priority(ours.map(|(_, rule)| rule.clone()).collect());
         layer.side(direction).with_table(table)
     };

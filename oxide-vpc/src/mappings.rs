@@ -9,6 +9,7 @@
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use opte::prefix_map::PrefixMap;
 use opte_api::{IpCidr, OpteError, Vni};
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
@@ -21,17 +22,11 @@ pub const MAX_V2B: usize = 1 << 17;
 /// Most endpoints of one prefix.
 pub const MAX_ENDPOINTS: usize = 64;
 
-/// Prefixes by family, length and address, so that the longest that holds an address is found by
-/// one look-up for each length in use.
-type Prefixes = RedBlackTreeMapSync<IpCidr, Vec<BoundaryEndpoint>>;
-
 /// The mappings of a host.
 #[derive(Clone, Default)]
 pub struct Mappings {
     guests: RedBlackTreeMapSync<(Vni, IpAddr), GuestLocation>,
-    boundary: Prefixes,
-    /// How many prefixes have each length, IPv4 and IPv6.
-    lengths: RedBlackTreeMapSync<(bool, u8), usize>,
+    boundary: PrefixMap<Vec<BoundaryEndpoint>>,
 }
 
 impl Mappings {
@@ -42,10 +37,7 @@ impl Mappings {
 
     /// The ways out towards `dst`: those of the longest prefix that holds it.
     pub fn boundary(&self, dst: IpAddr) -> Option<&[BoundaryEndpoint]> {
-        let ipv4 = dst.is_ipv4();
-        let lengths = self.lengths.range((ipv4, 0)..=(ipv4, 128)).rev();
-        let mut prefixes = lengths.filter_map(|((_, len), _)| IpCidr::new(dst, *len).ok());
-        prefixes.find_map(|prefix| self.boundary.get(&prefix)).map(Vec::as_slice)
+        self.boundary.longest(dst).map(Vec::as_slice)
     }
 
     /// These mappings, and where a guest is.
@@ -86,8 +78,8 @@ impl Mappings {
         if entry.prefix.is_multicast() {
             return Err(OpteError::invalid("boundary mapping", "multicast does not leave so"));
         }
-        let known = self.boundary.get(&entry.prefix);
-        if known.is_none() && self.boundary.size() >= MAX_V2B {
+        let known = self.boundary.get(entry.prefix);
+        if known.is_none() && self.boundary.len() >= MAX_V2B {
             return Err(OpteError::Limit { what: "v2b prefixes".into(), limit: MAX_V2B as u64 });
         }
         let mut endpoints = known.cloned().unwrap_or_default();
@@ -98,13 +90,12 @@ impl Mappings {
             let what = "endpoints of one prefix".into();
             return Err(OpteError::Limit { what, limit: MAX_ENDPOINTS as u64 });
         }
-        let added = usize::from(known.is_none());
-        Ok(self.with_endpoints(entry.prefix, endpoints, |count| count + added))
+        Ok(self.with_endpoints(entry.prefix, endpoints))
     }
 
     /// These mappings without some ways out towards a prefix.
     pub fn without_boundary(&self, entry: &V2bEntry) -> (Self, Removal) {
-        let Some(known) = self.boundary.get(&entry.prefix) else {
+        let Some(known) = self.boundary.get(entry.prefix) else {
             return (self.clone(), Removal::Absent);
         };
         let left: Vec<_> =
@@ -112,38 +103,24 @@ impl Mappings {
         if left.len() == known.len() {
             return (self.clone(), Removal::Absent);
         }
-        let gone = usize::from(left.is_empty());
-        (self.with_endpoints(entry.prefix, left, |count| count - gone), Removal::Removed)
+        (self.with_endpoints(entry.prefix, left), Removal::Removed)
     }
 
-    fn with_endpoints(
-        &self,
-        prefix: IpCidr,
-        endpoints: Vec<BoundaryEndpoint>,
-        count: impl FnOnce(usize) -> usize,
-    ) -> Self {
-        let length = (prefix.is_ipv4(), prefix.prefix_len());
-        let count = count(self.lengths.get(&length).copied().unwrap_or(0));
-        Self {
-            guests: self.guests.clone(),
-            boundary: if endpoints.is_empty() {
-                self.boundary.remove(&prefix)
-            } else {
-                self.boundary.insert(prefix, endpoints)
-            },
-            lengths: if count == 0 {
-                self.lengths.remove(&length)
-            } else {
-                self.lengths.insert(length, count)
-            },
+    fn with_endpoints(&self, prefix: IpCidr, endpoints: Vec<BoundaryEndpoint>) -> Self {
+        let mut next = self.clone();
+        if endpoints.is_empty() {
+            next.boundary.remove(prefix);
+        } else {
+            next.boundary.insert(prefix, endpoints);
         }
+        next
     }
 
     /// All prefixes in order.
     pub fn boundaries(&self) -> impl Iterator<Item = V2bEntry> {
         self.boundary
             .iter()
-            .map(|(prefix, endpoints)| V2bEntry { prefix: *prefix, endpoints: endpoints.clone() })
+            .map(|(prefix, endpoints)| V2bEntry { prefix, endpoints: endpoints.clone() })
     }
 }
 

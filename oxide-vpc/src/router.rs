@@ -8,13 +8,12 @@
 use crate::meta::{GATEWAY, GatewayId, TARGET, TARGET_IP, Target};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use opte::drop_reason::DropReason;
 use opte::layer::{DefaultAction, Layer, LayerSide, Return};
 use opte::rule::{Act, Action, Predicate, Rule, RuleId};
 use opte::table::{PrefixTable, Table};
 use opte::walk::Walk;
-use opte_api::{Direction, IpCidr};
+use opte_api::Direction;
 use oxide_vpc_api::{RouteEntry, RouterClass, RouterTarget};
 
 /// Name of the layer.
@@ -34,15 +33,18 @@ pub fn empty() -> Layer {
 
 /// The layer with other routes.
 pub fn with_routes(layer: &Layer, routes: &[(RouteEntry, Arc<Rule>)]) -> Layer {
-    let entries: Vec<(IpCidr, Arc<Rule>)> =
-        routes.iter().map(|(route, rule)| (route.dest, rule.clone())).collect();
-    let table = Table::Prefix(PrefixTable::new(entries));
-    let inbound = layer.side(Direction::In).with_table(Table::EMPTY);
-    Layer {
-        name: NAME,
-        sides: [layer.side(Direction::Out).with_table(table), inbound],
-        on_return: layer.on_return,
-    }
+    let entries = routes.iter().map(|(route, rule)| (route.dest, rule.clone())).collect();
+    layer.with_table(Direction::Out, Table::Prefix(PrefixTable::new(entries)))
+}
+
+/// The layer with a change of its routes.
+pub fn with_change(layer: &Layer, change: impl FnOnce(&mut PrefixTable)) -> Layer {
+    let mut routes = match &layer.side(Direction::Out).table {
+        Table::Prefix(routes) => routes.clone(),
+        Table::Priority(_) | Table::Classified(_) => PrefixTable::default(),
+    };
+    change(&mut routes);
+    layer.with_table(Direction::Out, Table::Prefix(routes))
 }
 
 /// A route in the engine's words. Its priority only matters among routes of one prefix: custom

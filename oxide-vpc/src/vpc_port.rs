@@ -5,16 +5,20 @@
 //! What a port has been told, and the layers that follow from it.
 //!
 //! Every change is checked first and then made; a refused change leaves everything as it was.
-//! Only the layer that a change concerns is made anew, and rules that stay keep their number and
-//! their counters.
+//! Only the layer that a change concerns is made anew, of which one more or one less rule or route
+//! shares almost everything; rules that stay keep their number and their counters.
 
 use crate::{firewall, gateway, nat, overlay, router};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
 use opte::rule::{Rule, RuleId};
+use opte::table::{PrefixTable, Table};
 use opte_api::{Direction, OpteError};
 use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::firewall::MAX_RULES;
@@ -28,8 +32,8 @@ pub const MAX_ROUTES: usize = 200_000;
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
-    firewall: Vec<(FirewallRule, Arc<Rule>)>,
-    routes: Vec<(RouteEntry, Arc<Rule>)>,
+    firewall: BTreeMap<RuleId, (FirewallRule, Arc<Rule>)>,
+    routes: BTreeMap<RouteEntry, RuleId>,
     layers: Layers,
     next_rule: u64,
 }
@@ -58,8 +62,8 @@ impl VpcPort {
         let mut port = Self {
             config,
             gateways: GatewayMap::new(),
-            firewall: Vec::new(),
-            routes: Vec::new(),
+            firewall: BTreeMap::new(),
+            routes: BTreeMap::new(),
             layers,
             next_rule: 0,
         };
@@ -89,83 +93,86 @@ impl VpcPort {
     }
 
     /// Adds a firewall rule.
-    pub fn add_firewall_rule(&mut self, rule: &FirewallRule) -> Result<RuleId, OpteError> {
+    pub fn add_firewall_rule(&mut self, rule: FirewallRule) -> Result<RuleId, OpteError> {
         rule.validate()?;
         if self.firewall.len() >= MAX_RULES {
             return Err(too_many_rules());
         }
         let id = self.next_id();
-        self.firewall.push((rule.clone(), Arc::new(firewall::compile(id, rule))));
-        self.rebuild_firewall();
+        let compiled = Arc::new(firewall::compile(id, &rule));
+        self.change_firewall(rule.direction, |table| table.with_rule(compiled.clone()));
+        self.firewall.insert(id, (rule, compiled));
         Ok(id)
     }
 
     /// Removes a firewall rule.
     pub fn remove_firewall_rule(&mut self, direction: Direction, id: RuleId) -> Removal {
-        let count = self.firewall.len();
-        self.firewall.retain(|(text, rule)| (text.direction, rule.id) != (direction, id));
-        if self.firewall.len() == count {
+        if self.firewall.get(&id).is_none_or(|(text, _)| text.direction != direction) {
             return Removal::Absent;
         }
-        self.rebuild_firewall();
+        if let Some((_, rule)) = self.firewall.remove(&id) {
+            self.change_firewall(direction, |table| table.without_rule(&rule));
+        }
         Removal::Removed
     }
 
+    fn change_firewall(&mut self, direction: Direction, change: impl FnOnce(&Table) -> Table) {
+        let layer = &self.layers.firewall;
+        let table = change(&layer.side(direction).table);
+        self.layers.firewall = Arc::new(layer.with_table(direction, table));
+    }
+
     /// Replaces all firewall rules. Those that were there already keep number and counters.
-    pub fn set_firewall_rules(&mut self, rules: &[FirewallRule]) -> Result<(), OpteError> {
+    pub fn set_firewall_rules(&mut self, rules: Vec<FirewallRule>) -> Result<(), OpteError> {
         if rules.len() > MAX_RULES {
             return Err(too_many_rules());
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
-        let mut known: BTreeMap<FirewallRule, Vec<Arc<Rule>>> = BTreeMap::new();
-        for (text, rule) in core::mem::take(&mut self.firewall) {
-            known.entry(text).or_default().push(rule);
+        // Whoever configures a port does it no harm, so the hash needs no secret.
+        let hash = |text: &FirewallRule| FixedState::default().hash_one(text);
+        let mut known = HashTable::with_capacity(self.firewall.len());
+        for (text, rule) in core::mem::take(&mut self.firewall).into_values() {
+            known.insert_unique(hash(&text), (text, rule), |(text, _)| hash(text));
         }
-        for text in rules {
-            let kept = known.get_mut(text).and_then(Vec::pop);
-            let rule = kept.unwrap_or_else(|| {
-                let id = self.next_id();
-                Arc::new(firewall::compile(id, text))
+        let numbered = |text| {
+            let kept = known.find_entry(hash(&text), |(other, _)| *other == text);
+            let rule = kept.map(|entry| entry.remove().0.1).unwrap_or_else(|_| {
+                self.next_rule += 1;
+                Arc::new(firewall::compile(RuleId(self.next_rule - 1), &text))
             });
-            self.firewall.push((text.clone(), rule));
-        }
-        self.rebuild_firewall();
+            (rule.id, (text, rule))
+        };
+        self.firewall = rules.into_iter().map(numbered).collect();
+        let rules = self.firewall.values().map(|(text, rule)| (text.direction, rule));
+        self.layers.firewall = Arc::new(firewall::with_rules(&self.layers.firewall, rules));
         Ok(())
-    }
-
-    fn rebuild_firewall(&mut self) {
-        self.layers.firewall =
-            Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
     }
 
     /// Adds a route. One that is there already stays as it is.
     pub fn add_route(&mut self, route: RouteEntry) -> Result<(), OpteError> {
         route.validate()?;
-        if self.routes.iter().any(|(known, _)| *known == route) {
+        if self.routes.contains_key(&route) {
             return Ok(());
         }
         if self.routes.len() >= MAX_ROUTES {
             return Err(OpteError::Limit { what: "routes".into(), limit: MAX_ROUTES as u64 });
         }
         let id = self.next_id();
-        self.routes.push((route, Arc::new(router::compile(id, &route))));
-        self.rebuild_router();
+        self.routes.insert(route, id);
+        let rule = Arc::new(router::compile(id, &route));
+        self.change_routes(|routes| routes.insert(route.dest, rule));
         Ok(())
     }
 
     /// Removes a route, found by all of its fields.
     pub fn remove_route(&mut self, route: &RouteEntry) -> Removal {
-        let count = self.routes.len();
-        self.routes.retain(|(known, _)| known != route);
-        if self.routes.len() == count {
-            return Removal::Absent;
-        }
-        self.rebuild_router();
+        let Some(id) = self.routes.remove(route) else { return Removal::Absent };
+        self.change_routes(|routes| routes.remove(route.dest, id));
         Removal::Removed
     }
 
-    fn rebuild_router(&mut self) {
-        self.layers.router = Arc::new(router::with_routes(&self.layers.router, &self.routes));
+    fn change_routes(&mut self, change: impl FnOnce(&mut PrefixTable)) {
+        self.layers.router = Arc::new(router::with_change(&self.layers.router, change));
     }
 
     /// Replaces the external addresses of both families and the gateways they serve. Connections

@@ -132,14 +132,14 @@ impl<H: Host> Management<H> {
                 self.look(&r.port, |managed| managed.device.port.clear_flows())
             }),
             AddFwRule::CODE => serve(body, |r: AddFwRule| {
-                self.change(&r.port, |vpc, _| vpc.add_firewall_rule(&r.rule).map(|id| id.0))
+                self.change(&r.port, |vpc, _| vpc.add_firewall_rule(r.rule).map(|id| id.0))
             }),
             RemFwRule::CODE => serve(body, |r: RemFwRule| {
                 let id = RuleId(r.id);
                 self.change(&r.port, |vpc, _| Ok(vpc.remove_firewall_rule(r.direction, id)))
             }),
             SetFwRules::CODE => serve(body, |r: SetFwRules| {
-                self.change(&r.port, |vpc, _| vpc.set_firewall_rules(&r.rules))
+                self.change(&r.port, |vpc, _| vpc.set_firewall_rules(r.rules))
             }),
             AddRoute::CODE => {
                 serve(body, |r: AddRoute| self.change(&r.port, |vpc, _| vpc.add_route(r.route)))
