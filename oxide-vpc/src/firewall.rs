@@ -48,13 +48,13 @@ pub fn with_rules<'a>(
 
 /// A rule in the engine's words.
 pub fn compile(id: RuleId, rule: &FirewallRule) -> Rule {
-    let mut predicates = Vec::new();
-    predicates.extend(remote(rule.direction, &rule.hosts));
-    predicates.extend(protocol(&rule.protocol));
-    if !rule.ports.is_empty() {
-        let ranges = rule.ports.iter().map(|range| (range.first, range.last)).collect();
-        predicates.push(Predicate::DstPort(ranges));
-    }
+    let [protocol, kind, codes] = protocol(&rule.protocol);
+    let ranges = || rule.ports.iter().map(|range| (range.first, range.last)).collect();
+    let ports = (!rule.ports.is_empty()).then(|| Predicate::DstPort(ranges()));
+    let all = [protocol, remote(rule.direction, &rule.hosts), ports, kind, codes];
+    // Rules are many: no room for more predicates than there are.
+    let mut predicates = Vec::with_capacity(all.iter().flatten().count());
+    predicates.extend(all.into_iter().flatten());
     let action = match rule.action {
         FirewallAction::Allow => Action::AllowStateful,
         FirewallAction::Deny => Action::Deny(DropReason::FirewallRule),
@@ -76,16 +76,17 @@ fn remote(direction: Direction, hosts: &Hosts) -> Option<Predicate> {
     })
 }
 
-fn protocol(filter: &ProtocolFilter) -> Vec<Predicate> {
+/// Protocol, ICMP type and ICMP codes.
+fn protocol(filter: &ProtocolFilter) -> [Option<Predicate>; 3] {
     let icmp = |protocol, filter: &IcmpFilter| {
         let kind = filter.kind.map(|kind| Predicate::IcmpType(kind, kind));
         let codes = filter.codes.map(|(first, last)| Predicate::IcmpCode(first, last));
-        [Some(Predicate::Protocol(protocol)), kind, codes].into_iter().flatten().collect()
+        [Some(Predicate::Protocol(protocol)), kind, codes]
     };
     match filter {
-        ProtocolFilter::Any => Vec::new(),
+        ProtocolFilter::Any => [None, None, None],
         ProtocolFilter::Icmp(filter) => icmp(Protocol::ICMP, filter),
         ProtocolFilter::Icmpv6(filter) => icmp(Protocol::ICMPV6, filter),
-        ProtocolFilter::Number(number) => [Predicate::Protocol(*number)].into(),
+        ProtocolFilter::Number(number) => [Some(Predicate::Protocol(*number)), None, None],
     }
 }

@@ -26,7 +26,7 @@ use opte::rule::{Act, Action, Predicate, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
 use opte_api::{Direction, IpCidr, Protocol, Vni};
-use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig};
+use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, SnatRange};
 
 /// Name of the layer.
 pub const NAME: &str = "nat";
@@ -121,28 +121,40 @@ struct Outbound {
     floating: Vec<IpAddr>,
     ephemeral: Option<IpAddr>,
     pools: Vec<NatPool>,
+    /// Floating and ephemeral as bits, sorted.
+    one_to_one: Vec<u128>,
+    /// Address as bits, first and last port of each pool, sorted. No two overlap.
+    ranges: Vec<(u128, u16, u16)>,
 }
 
 impl Outbound {
     fn new(external: &ExternalIps, space: &mut ReservationSpace) -> Self {
-        let pool = |range: &oxide_vpc_api::SnatRange| {
-            NatPool::new(space, range.ip, range.first_port..=range.last_port)
-        };
+        let pool =
+            |range: &SnatRange| NatPool::new(space, range.ip, range.first_port..=range.last_port);
+        let one_to_one = external.floating.iter().copied().chain(external.ephemeral);
+        let mut one_to_one: Vec<u128> = one_to_one.map(MetaValue::to_bits).collect();
+        one_to_one.sort_unstable();
+        let range = |range: &SnatRange| (range.ip.to_bits(), range.first_port, range.last_port);
+        let mut ranges: Vec<_> = external.snat.iter().map(range).collect();
+        ranges.sort_unstable();
         Self {
             floating: external.floating.clone(),
             ephemeral: external.ephemeral,
             pools: external.snat.iter().map(pool).collect(),
+            one_to_one,
+            ranges,
         }
     }
 
     fn is_eligible(&self, binding: &NatBinding) -> bool {
-        match binding.external_port {
-            None => {
-                self.floating.contains(&binding.external_ip)
-                    || self.ephemeral == Some(binding.external_ip)
-            }
-            Some(_) => self.pools.iter().any(|pool| pool.holds(binding)),
-        }
+        let ip = binding.external_ip.to_bits();
+        let Some(port) = binding.external_port else {
+            return self.one_to_one.binary_search(&ip).is_ok();
+        };
+        let behind =
+            self.ranges.partition_point(|(at, first, _)| *at < ip || *at == ip && *first <= port);
+        let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));
+        range.is_some_and(|(at, _, last)| *at == ip && port <= *last)
     }
 
     /// Takes an address for a new connection.

@@ -130,13 +130,18 @@ impl VpcPort {
         rules.iter().try_for_each(FirewallRule::validate)?;
         // Whoever configures a port does it no harm, so the hash needs no secret.
         let hash = |text: &FirewallRule| FixedState::default().hash_one(text);
-        let mut known = HashTable::with_capacity(self.firewall.len());
-        for (text, rule) in core::mem::take(&mut self.firewall).into_values() {
-            known.insert_unique(hash(&text), (text, rule), |(text, _)| hash(text));
+        let old: Vec<_> = core::mem::take(&mut self.firewall).into_values().collect();
+        let mut known = HashTable::with_capacity(old.len());
+        for (at, (text, _)) in old.iter().enumerate() {
+            let hash = hash(text);
+            known.insert_unique(hash, (hash, at), |(hash, _)| *hash);
         }
-        let numbered = |text| {
-            let kept = known.find_entry(hash(&text), |(other, _)| *other == text);
-            let rule = kept.map(|entry| entry.remove().0.1).unwrap_or_else(|_| {
+        let numbered = |text: FirewallRule| {
+            let same =
+                |(_, at): &(u64, usize)| old.get(*at).is_some_and(|(other, _)| *other == text);
+            let kept = known.find_entry(hash(&text), same).ok().map(|entry| entry.remove().0.1);
+            let rule = kept.and_then(|at| old.get(at)).map(|(_, rule)| rule.clone());
+            let rule = rule.unwrap_or_else(|| {
                 self.next_rule += 1;
                 Arc::new(firewall::compile(RuleId(self.next_rule - 1), &text))
             });

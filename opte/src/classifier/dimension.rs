@@ -17,17 +17,19 @@ use opte_api::{IpCidr, MacAddr, Protocol};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Dimension(u8);
 
-const DST: u8 = 0;
-const SRC: u8 = 1;
-const DST_PORT: u8 = 2;
-const SRC_PORT: u8 = 3;
-const META: u8 = 4;
+// Of dimensions that equally many rules name, the first is split by first: those that have one
+// length of blocks, then those that have many, since each length multiplies what lies below.
+const PROTOCOL: u8 = 0;
+const FAMILY: u8 = 1;
+const META: u8 = 2;
 const DST_MAC: u8 = META + SLOTS as u8;
 const SRC_MAC: u8 = DST_MAC + 1;
-const PROTOCOL: u8 = SRC_MAC + 1;
-const ICMP_TYPE: u8 = PROTOCOL + 1;
+const ICMP_TYPE: u8 = SRC_MAC + 1;
 const ICMP_CODE: u8 = ICMP_TYPE + 1;
-const FAMILY: u8 = ICMP_CODE + 1;
+const DST: u8 = ICMP_CODE + 1;
+const SRC: u8 = DST + 1;
+const DST_PORT: u8 = SRC + 1;
+const SRC_PORT: u8 = DST_PORT + 1;
 
 /// All values that agree in the first `len` bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -82,7 +84,7 @@ impl Dimensions {
     /// The dimension that most of these sets have; the first among equals.
     pub fn most_common(sets: impl Iterator<Item = Self> + Clone) -> Option<Dimension> {
         let count = |at: u8| sets.clone().filter(|set| set.0 >> at & 1 == 1).count();
-        let counts = (0..=FAMILY).map(|at| (count(at), at));
+        let counts = (0..=SRC_PORT).map(|at| (count(at), at));
         let most = counts.reduce(|most, next| if next.0 > most.0 { next } else { most })?;
         (most.0 > 0).then_some(Dimension(most.1))
     }
