@@ -51,7 +51,7 @@ impl<T> MetaKey<T> {
 }
 
 /// A key without its type, as predicates hold it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Slot {
     index: usize,
     name: &'static str,

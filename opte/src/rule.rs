@@ -38,7 +38,7 @@ impl Facts {
 }
 
 /// A condition. One on something that the packet does not have is false.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Predicate {
     /// ARP.
     Arp,

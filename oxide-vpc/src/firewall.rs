@@ -34,12 +34,9 @@ pub fn empty() -> Layer {
 }
 
 /// The layer with other rules, each for one direction.
-pub fn with_rules<'a>(
-    layer: &Layer,
-    rules: impl Iterator<Item = (Direction, &'a Arc<Rule>)> + Clone,
-) -> Layer {
+pub fn with_rules(layer: &Layer, rules: &[(Direction, Arc<Rule>)]) -> Layer {
     let side = |direction: Direction| {
-        let ours = rules.clone().filter(|(way, _)| *way == direction);
+        let ours = rules.iter().filter(|(way, _)| *way == direction);
         let table = Table::by_priority(ours.map(|(_, rule)| rule.clone()).collect());
         layer.side(direction).with_table(table)
     };
@@ -48,6 +45,27 @@ pub fn with_rules<'a>(
 
 /// A rule in the engine's words.
 pub fn compile(id: RuleId, rule: &FirewallRule) -> Rule {
+    Rule::new(id, rule.priority, predicates(rule), action(rule.action))
+}
+
+/// The same rule, compiled from this text.
+pub fn is_same(rule: &Rule, text: &FirewallRule, predicates: &[Predicate]) -> bool {
+    let denies = matches!(rule.action, Action::Deny(_));
+    rule.priority == text.priority
+        && denies == (text.action == FirewallAction::Deny)
+        && rule.predicates == predicates
+}
+
+/// What a rule does.
+pub const fn action(action: FirewallAction) -> Action {
+    match action {
+        FirewallAction::Allow => Action::AllowStateful,
+        FirewallAction::Deny => Action::Deny(DropReason::FirewallRule),
+    }
+}
+
+/// What must hold for a rule.
+pub fn predicates(rule: &FirewallRule) -> Vec<Predicate> {
     let [protocol, kind, codes] = protocol(&rule.protocol);
     let ranges = || rule.ports.iter().map(|range| (range.first, range.last)).collect();
     let ports = (!rule.ports.is_empty()).then(|| Predicate::DstPort(ranges()));
@@ -55,11 +73,7 @@ pub fn compile(id: RuleId, rule: &FirewallRule) -> Rule {
     // Rules are many: no room for more predicates than there are.
     let mut predicates = Vec::with_capacity(all.iter().flatten().count());
     predicates.extend(all.into_iter().flatten());
-    let action = match rule.action {
-        FirewallAction::Allow => Action::AllowStateful,
-        FirewallAction::Deny => Action::Deny(DropReason::FirewallRule),
-    };
-    Rule::new(id, rule.priority, predicates, action)
+    predicates
 }
 
 /// The remote side is the source of what comes in, and the destination of what goes out.

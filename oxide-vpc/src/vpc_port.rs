@@ -17,7 +17,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
-use opte::rule::{Rule, RuleId};
+use opte::rule::{Predicate, Rule, RuleId};
 use opte::table::{PrefixTable, Table};
 use opte_api::{Direction, OpteError};
 use oxide_vpc_api::config::MAX_GATEWAYS;
@@ -32,7 +32,8 @@ pub const MAX_ROUTES: usize = 200_000;
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
-    firewall: BTreeMap<RuleId, (FirewallRule, Arc<Rule>)>,
+    /// By number.
+    firewall: Vec<(Direction, Arc<Rule>)>,
     routes: BTreeMap<RouteEntry, RuleId>,
     layers: Layers,
     next_rule: u64,
@@ -62,7 +63,7 @@ impl VpcPort {
         let mut port = Self {
             config,
             gateways: GatewayMap::new(),
-            firewall: BTreeMap::new(),
+            firewall: Vec::new(),
             routes: BTreeMap::new(),
             layers,
             next_rule: 0,
@@ -101,18 +102,17 @@ impl VpcPort {
         let id = self.next_id();
         let compiled = Arc::new(firewall::compile(id, &rule));
         self.change_firewall(rule.direction, |table| table.with_rule(compiled.clone()));
-        self.firewall.insert(id, (rule, compiled));
+        self.firewall.push((rule.direction, compiled));
         Ok(id)
     }
 
     /// Removes a firewall rule.
     pub fn remove_firewall_rule(&mut self, direction: Direction, id: RuleId) -> Removal {
-        if self.firewall.get(&id).is_none_or(|(text, _)| text.direction != direction) {
-            return Removal::Absent;
-        }
-        if let Some((_, rule)) = self.firewall.remove(&id) {
-            self.change_firewall(direction, |table| table.without_rule(&rule));
-        }
+        let at = self.firewall.binary_search_by_key(&id, |(_, rule)| rule.id);
+        let at = at.ok().filter(|at| self.firewall.get(*at).is_some_and(|at| at.0 == direction));
+        let Some(at) = at else { return Removal::Absent };
+        let (_, rule) = self.firewall.remove(at);
+        self.change_firewall(direction, |table| table.without_rule(&rule));
         Removal::Removed
     }
 
@@ -128,28 +128,21 @@ impl VpcPort {
             return Err(too_many_rules());
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
-        // Whoever configures a port does it no harm, so the hash needs no secret.
-        let hash = |text: &FirewallRule| FixedState::default().hash_one(text);
-        let old: Vec<_> = core::mem::take(&mut self.firewall).into_values().collect();
-        let mut known = HashTable::with_capacity(old.len());
-        for (at, (text, _)) in old.iter().enumerate() {
-            let hash = hash(text);
-            known.insert_unique(hash, (hash, at), |(hash, _)| *hash);
-        }
+        let old = core::mem::take(&mut self.firewall);
+        let mut known = Known::new(&old);
         let numbered = |text: FirewallRule| {
-            let same =
-                |(_, at): &(u64, usize)| old.get(*at).is_some_and(|(other, _)| *other == text);
-            let kept = known.find_entry(hash(&text), same).ok().map(|entry| entry.remove().0.1);
-            let rule = kept.and_then(|at| old.get(at)).map(|(_, rule)| rule.clone());
-            let rule = rule.unwrap_or_else(|| {
+            let predicates = firewall::predicates(&text);
+            let rule = known.take(&text, &predicates).unwrap_or_else(|| {
                 self.next_rule += 1;
-                Arc::new(firewall::compile(RuleId(self.next_rule - 1), &text))
+                let (id, action) = (RuleId(self.next_rule - 1), firewall::action(text.action));
+                Arc::new(Rule::new(id, text.priority, predicates, action))
             });
-            (rule.id, (text, rule))
+            (text.direction, rule)
         };
         self.firewall = rules.into_iter().map(numbered).collect();
-        let rules = self.firewall.values().map(|(text, rule)| (text.direction, rule));
-        self.layers.firewall = Arc::new(firewall::with_rules(&self.layers.firewall, rules));
+        self.firewall.sort_unstable_by_key(|(_, rule)| rule.id);
+        self.layers.firewall =
+            Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
         Ok(())
     }
 
@@ -224,6 +217,42 @@ impl VpcPort {
         let layer = nat::with_addresses(&self.layers.nat, &config, &self.gateways, space, next_id);
         self.layers.nat = Arc::new(layer);
         self.next_rule = next_rule;
+    }
+}
+
+/// Rules that a port has, by what they say.
+struct Known<'a> {
+    rules: &'a [(Direction, Arc<Rule>)],
+    /// Hash and place of those that are not taken yet.
+    places: HashTable<(u64, usize)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(rules: &'a [(Direction, Arc<Rule>)]) -> Self {
+        let mut places = HashTable::with_capacity(rules.len());
+        for (at, (_, rule)) in rules.iter().enumerate() {
+            let hash = Self::hash(rule.priority, &rule.predicates);
+            places.insert_unique(hash, (hash, at), |(hash, _)| *hash);
+        }
+        Self { rules, places }
+    }
+
+    /// Whoever configures a port does it no harm, so the hash needs no secret.
+    fn hash(priority: u16, predicates: &[Predicate]) -> u64 {
+        FixedState::default().hash_one((priority, predicates))
+    }
+
+    /// Takes a rule out that says the same.
+    fn take(&mut self, text: &FirewallRule, predicates: &[Predicate]) -> Option<Arc<Rule>> {
+        let rules = self.rules;
+        let same = |(_, at): &(u64, usize)| {
+            rules.get(*at).is_some_and(|(direction, rule)| {
+                *direction == text.direction && firewall::is_same(rule, text, predicates)
+            })
+        };
+        let found = self.places.find_entry(Self::hash(text.priority, predicates), same).ok()?;
+        let ((_, at), _) = found.remove();
+        rules.get(at).map(|(_, rule)| rule.clone())
     }
 }
 
