@@ -244,3 +244,60 @@ fn join<V>(link: &mut Link<V>) {
         (None, None) => *link = None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn map(prefixes: &[&str]) -> PrefixMap<usize> {
+        let mut map = PrefixMap::default();
+        for (value, prefix) in prefixes.iter().enumerate() {
+            assert_eq!(map.insert(prefix.parse().unwrap(), value), None);
+        }
+        map
+    }
+
+    fn longest(map: &PrefixMap<usize>, ip: &str) -> Option<usize> {
+        map.longest(ip.parse().unwrap()).copied()
+    }
+
+    #[test]
+    fn the_longest_prefix_of_the_family_is_found() {
+        let all = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "::/0", "fd00::1/128"];
+        let map = map(&all);
+        for (ip, value) in [
+            ("9.9.9.9", 0),
+            ("10.2.0.1", 1),
+            ("10.1.2.4", 2),
+            ("10.1.2.3", 3),
+            ("fd00::2", 4),
+            ("fd00::1", 5),
+        ] {
+            assert_eq!(longest(&map, ip), Some(value), "{ip}");
+        }
+        let listed: Vec<_> = map.iter().map(|(prefix, _)| prefix.to_string()).collect();
+        assert_eq!(listed, all);
+        assert_eq!(longest(&PrefixMap::default(), "10.0.0.1"), None);
+    }
+
+    #[test]
+    fn removal_leaves_no_trace_and_no_copy_sees_it() {
+        let before = map(&["10.0.0.0/8", "10.64.0.0/10", "10.128.0.0/9"]);
+        let mut after = before.clone();
+        assert_eq!(after.remove("10.64.0.0/10".parse().unwrap()), Some(1));
+        assert_eq!(after.remove("10.64.0.0/10".parse().unwrap()), None);
+        // A fork is no prefix.
+        assert_eq!(after.remove("10.0.0.0/9".parse().unwrap()), None);
+        assert_eq!(
+            (longest(&before, "10.64.0.1"), longest(&after, "10.64.0.1")),
+            (Some(1), Some(0))
+        );
+        assert_eq!((before.len(), after.len()), (3, 2));
+        for prefix in ["10.0.0.0/8", "10.128.0.0/9"] {
+            after.remove(prefix.parse().unwrap());
+        }
+        assert!(after.is_empty() && after.iter().next().is_none());
+        assert!(after.roots.iter().all(Option::is_none));
+    }
+}

@@ -97,3 +97,71 @@ impl Classifier {
         Some((first.0 as usize, first.1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drop_reason::DropReason;
+    use crate::flow_key::FlowKey;
+    use crate::headers::MacPair;
+    use crate::rule::{Action, Predicate, RuleId};
+    use opte_api::Protocol;
+
+    /// A rule about destination port `id`, of TCP if `id` is even.
+    fn rule(id: u64, priority: u16) -> Arc<Rule> {
+        let port = id as u16;
+        let mut predicates = Vec::from([Predicate::DstPort([(port, port)].into())]);
+        if id.is_multiple_of(2) {
+            predicates.push(Predicate::Protocol(Protocol::TCP));
+        }
+        let action = Action::Deny(DropReason::FirewallRule);
+        Arc::new(Rule::new(RuleId(id), priority, predicates, action))
+    }
+
+    fn first(classifier: &Classifier, protocol: Protocol, port: u16) -> Option<u64> {
+        let ip = "10.0.0.1".parse().unwrap();
+        let key = Some(FlowKey::new(ip, ip, protocol, [9, port]));
+        let facts = Facts { key, macs: MacPair::default() };
+        classifier.first(&facts, &Meta::default()).map(|(_, rule)| rule.id.0)
+    }
+
+    #[test]
+    fn rules_are_found_by_what_they_name() {
+        let classifier = Classifier::new((0..1000).map(|id| rule(id, 5)).collect());
+        assert_eq!(first(&classifier, Protocol::TCP, 500), Some(500));
+        assert_eq!(first(&classifier, Protocol::UDP, 500), None);
+        assert_eq!(first(&classifier, Protocol::UDP, 501), Some(501));
+        assert_eq!(first(&classifier, Protocol::TCP, 1000), None);
+    }
+
+    #[test]
+    fn a_change_is_seen_by_what_it_makes_only() {
+        let before = Classifier::new((0..100).map(|id| rule(id, 5)).collect());
+        let mut after = before.clone();
+        let catch_all =
+            Rule::new(RuleId(100), 4, Vec::new(), Action::Deny(DropReason::FirewallRule));
+        after.insert(Arc::new(catch_all));
+        assert_eq!(first(&before, Protocol::TCP, 50), Some(50));
+        assert_eq!(first(&after, Protocol::TCP, 50), Some(100));
+        assert!(after.remove(&Rule::new(
+            RuleId(100),
+            4,
+            Vec::new(),
+            Action::Deny(DropReason::FirewallRule)
+        )));
+        assert_eq!(first(&after, Protocol::TCP, 50), Some(50));
+    }
+
+    #[test]
+    fn what_removed_rules_leave_behind_is_swept() {
+        let mut classifier = Classifier::new((0..100).map(|id| rule(id, 5)).collect());
+        for id in 0..90 {
+            assert!(classifier.remove(&rule(id, 5)));
+            assert!(!classifier.remove(&rule(id, 5)));
+            assert_eq!(classifier.len(), 99 - id as usize);
+        }
+        assert!(classifier.rules.len() < 50);
+        assert_eq!(first(&classifier, Protocol::TCP, 50), None);
+        assert_eq!(first(&classifier, Protocol::TCP, 98), Some(98));
+    }
+}
