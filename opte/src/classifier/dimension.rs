@@ -180,7 +180,8 @@ fn mac_bits(MacAddr([a, b, c, d, e, f]): MacAddr) -> u128 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f]).into()
 }
 
-/// Most blocks of a list of ranges; a longer list is taken as the one range around it.
+/// Most blocks of a list of ranges. A longer list is taken as the one range around it: thousands of
+/// rules with such lists are found slowly by ports between their ranges.
 const MAX_BLOCKS: usize = 64;
 
 fn each_of_ranges(ranges: &[(u16, u16)], each: &mut impl FnMut(Block)) {

@@ -210,7 +210,8 @@ impl Tree {
         let mut next = *first;
         while let Some(entry) = self.entries.get(next as usize).copied() {
             if entry.rank == filing.rank {
-                *open -= u32::from(!filing.named.without(node.used).is_empty());
+                let counted = u32::from(!filing.named.without(node.used).is_empty());
+                *open = open.saturating_sub(counted);
                 match self.entries.get_mut(before as usize) {
                     Some(before) => before.next = entry.next,
                     None => *first = entry.next,
