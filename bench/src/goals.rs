@@ -139,7 +139,7 @@ fn upkeep(report: &Report) -> Option<String> {
         let here = of("poll() between packets, a packet,")?;
         let elsewhere = of("poll() by another thread, a packet,")?;
         let noise = of("the limit loop, a packet,")?;
-        Some(format!("{alive} flows: {here:.0}; {elsewhere:.0} us (limit loop {noise:.0})"))
+        Some(format!("{alive} flows: {here:.1}; {elsewhere:.1} us (limit loop {noise:.1})"))
     };
     list([of(64_000), of(1_000_000)])
 }

@@ -13,7 +13,7 @@
 //!   connections of a guest.
 //! * [`path`] is what is measured: packets through the engine, outer headers written or taken off.
 //! * [`limit`] is the least work that gives the same bytes, written by hand: the yardstick.
-//! * [`measure`] times batches, [`alone`] times single packets, [`opener`] opens connections for ever, [`report`] shows what came
+//! * [`measure`] times batches, [`alone`] single things, [`opener`] opens connections for ever, [`report`] shows what came
 //!   of it, keeps it for machines, [`summary`] draws conclusions, and [`goals`]
 //!   are what was to be reached.
 

@@ -9,8 +9,9 @@
 //! takes turns, one repetition each, so that all of it sees the same machine. Every turn begins
 //! with batches that do not count: they bring its own memory back into the caches.
 
+use crate::alone;
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Packets of one batch.
 pub const BATCH: usize = 256;
@@ -62,11 +63,10 @@ pub struct Figure {
 /// handling alone took.
 pub type Contender<'a> = &'a mut dyn FnMut() -> Duration;
 
-/// The time that `f` takes.
+/// The time that `f` takes (see [`crate::alone`]).
+#[inline]
 pub fn timed(f: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    f();
-    start.elapsed()
+    alone::time(f).time
 }
 
 impl Figure {

@@ -90,7 +90,7 @@ impl Report {
         };
         let Row { name, at, unit, figure: Figure { min, median, max }, .. } = &row;
         let at = at.map(|at| at.to_string()).unwrap_or_default();
-        let digits = if unit == "x" { 2 } else { 1 };
+        let digits = if ["x", "us"].contains(&unit.as_str()) { 2 } else { 1 };
         let line = format!(
             "{name:WHAT$} {at:>9} {min:>9.digits$} {median:>9.digits$} {max:>9.digits$} {unit:4} \
              {:>8} {:>6} {:>7}",

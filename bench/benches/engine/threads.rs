@@ -5,9 +5,11 @@
 //! Two threads beside one. Both hand batches of 32 over to the driver.
 //!
 //! Packets are written before; threads begin together, and a round lasts until the last has
-//! ended. Rounds of one thread and of two take turns, so a machine that does other work shows
-//! less than two threads could do: look at the maximum, too.
+//! ended. Rounds of one thread and of two take turns. A round is repeated if threads did not
+//! begin together or one had to make room for another program; on a machine where that happens
+//! to all of them, two threads look slower than they are.
 
+use bench::alone::preemptions;
 use bench::flows::{Flows, Frames, Traffic};
 use bench::measure::{Figure, Plan, median};
 use bench::packet::{Family, Stage, Transport};
@@ -19,6 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use xde::host::Moment;
 
+/// How often a round is tried.
+const ATTEMPTS: usize = 8;
+/// Looks for the other thread before it is given way.
+const SPINS: usize = 20_000;
 const TRAFFIC: Traffic = Traffic::outside(Family::V4, Transport::Udp);
 
 /// By what the threads share.
@@ -94,8 +100,14 @@ impl Bench {
             let mut rounds = [const { Vec::new() }; 3];
             for _ in 0..plan.choose(7, 1) {
                 for (threads, times) in [&[0][..], &[1], &[0, 1]].into_iter().zip(&mut rounds) {
-                    times.push(self.round(&mut lanes, threads, now, fill));
-                    now = after(now);
+                    for attempt in 1.. {
+                        let round = self.round(&mut lanes, threads, now, fill);
+                        now = after(now);
+                        if round.good || attempt == ATTEMPTS {
+                            times.push(round.micros);
+                            break;
+                        }
+                    }
                 }
             }
             // Packets in a microsecond are millions in a second.
@@ -112,14 +124,14 @@ impl Bench {
         report.add(Row::new(name, flows, Figure::of(ratios)).unit("x"));
     }
 
-    /// Microseconds until all packets of all `threads` are through.
+    /// Takes all packets of `threads` through.
     fn round(
         &self,
         lanes: &mut [(Frames, Hose); 2],
         threads: &[usize],
         now: Moment,
         fill: Fill<'_>,
-    ) -> f64 {
+    ) -> Round {
         for thread in threads {
             let (frames, hose) = &mut lanes[*thread];
             fill(*thread, frames);
@@ -127,21 +139,27 @@ impl Bench {
         }
         let ready = AtomicUsize::new(0);
         let ready = &ready;
-        let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
+        let spans: Vec<Span> = std::thread::scope(|scope| {
             let lanes = lanes.iter_mut().enumerate().filter(|(n, _)| threads.contains(n));
             let runs: Vec<_> = lanes
                 .map(|(thread, (_, hose))| {
                     scope.spawn(move || {
                         ready.fetch_add(1, Ordering::AcqRel);
+                        let mut spins = 0;
                         while ready.load(Ordering::Acquire) < threads.len() {
-                            // Where there are fewer processors than threads to run, the
-                            // other one has to have its turn.
-                            std::thread::yield_now();
+                            spins += 1;
+                            if spins > SPINS {
+                                // The other thread may need this processor.
+                                std::thread::yield_now();
+                            }
+                            std::hint::spin_loop();
                         }
                         let guest = self.world.devices[self.guests[thread]].id;
+                        let preempted = preemptions();
                         let start = Instant::now();
                         hose.run(&self.world, guest, self.ways[thread], now);
-                        (start, Instant::now())
+                        let end = Instant::now();
+                        Span { start, end, alone: preempted == preemptions() }
                     })
                 })
                 .collect();
@@ -153,9 +171,28 @@ impl Bench {
             hose.unload(&mut frames.frames);
             assert!(sent == 0 && !frames.frames.is_empty());
         }
-        let start = spans.iter().map(|(start, _)| *start).min();
-        let end = spans.iter().map(|(_, end)| *end).max();
-        let span = start.zip(end).map(|(start, end)| end - start).unwrap_or_default();
-        span.as_nanos() as f64 / 1000.0
+        let first = spans.iter().map(|span| span.start).min();
+        let late = spans.iter().map(|span| span.start).max();
+        let end = spans.iter().map(|span| span.end).max();
+        let (Some(first), Some(late), Some(end)) = (first, late, end) else { unreachable!() };
+        let together = (late - first) * 20 < end - first;
+        Round {
+            micros: (end - first).as_nanos() as f64 / 1000.0,
+            good: together && spans.iter().all(|span| span.alone),
+        }
     }
+}
+
+/// What became of a thread in a round.
+struct Span {
+    start: Instant,
+    end: Instant,
+    /// It had a processor all the time.
+    alone: bool,
+}
+
+struct Round {
+    micros: f64,
+    /// Threads ran side by side.
+    good: bool,
 }

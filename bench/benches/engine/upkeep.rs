@@ -9,8 +9,7 @@
 //! is called four times in each second of that clock: either between two packets, whose second
 //! then waits for it, or by another thread. Each packet is timed alone, so each time has a reading
 //! of the clock in it. The limit loop's packets, timed alike, show what the machine itself does
-//! to single packets. Times during which the processor was taken away are left out (see
-//! [`bench::alone`]).
+//! to single packets. What other programs take is not counted (see [`bench::alone`]).
 
 use bench::alone::{Sample, distribution, time};
 use bench::buffer::Buffer;
