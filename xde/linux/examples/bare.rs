@@ -19,13 +19,16 @@ use anyhow::{Context, bail};
 use bare::Bare;
 use std::sync::Arc;
 use std::time::Duration;
+use xde_linux::check;
 use xde_linux::counters::Counters;
+use xde_linux::crew::{self, Crew};
 use xde_linux::host::Clock;
+use xde_linux::port::GuestOffloads;
+use xde_linux::port::tap::Tap;
 use xde_linux::signals;
 use xde_linux::sys::link;
-use xde_linux::tap::{GuestOffloads, Tap};
 use xde_linux::underlay::udp::UdpUnderlay;
-use xde_linux::worker::{self, Command, Pace, Worker};
+use xde_linux::worker::{Pace, Worker};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -44,16 +47,19 @@ fn main() -> anyhow::Result<()> {
     }
     let stop = signals::stop_request()?;
     let counters = Arc::new(Counters::default());
-    let (orders, remote) = worker::remote()?;
-    let tap = Tap::create(port, MTU, offloads).context("cannot make the device")?;
+    let (orders, remote) = crew::remote()?;
+    let taps = Tap::create(port, MTU, offloads, 1).context("cannot make the device")?;
     let links = vec![link::index(underlay).context("no such link")?];
-    let sockets = UdpUnderlay::open(links).context("cannot open the underlay")?;
+    let sockets = UdpUnderlay::open(&links, check::joining(), 1);
+    let sockets = sockets.context("cannot open the underlay")?;
     let engine = Arc::new(Bare::new(src.parse()?, dst.parse()?));
     let shared = Arc::clone(&counters);
     let packets = std::thread::spawn(move || {
         Worker::new(orders, engine, Clock::start(), pace, shared)?.run(&stop)
     });
-    start(&remote, tap, sockets)?;
+    let crew = Crew::new(vec![remote]);
+    crew.set_underlay(sockets)?;
+    crew.add_port(bare::PORT, taps)?;
     packets.join().map_err(|_| anyhow::anyhow!("the packet thread has failed"))??;
     for (name, value) in counters.all().into_iter().filter(|(_, value)| *value > 0) {
         println!("{name} {value}");
@@ -63,9 +69,3 @@ fn main() -> anyhow::Result<()> {
 
 /// Largest packet of the guest.
 const MTU: u16 = 1500;
-
-fn start(remote: &worker::Remote, tap: Tap, sockets: UdpUnderlay) -> anyhow::Result<()> {
-    remote.order(Command::SetUnderlay(Box::new(sockets)))?;
-    remote.order(Command::AddPort(bare::PORT, tap))?;
-    Ok(())
-}

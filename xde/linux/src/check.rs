@@ -4,6 +4,7 @@
 
 //! What must be true of the machine before the process can be of use, said in one sentence each.
 
+use crate::coalesce::Joining;
 use crate::sys::tun;
 use anyhow::{Context, bail};
 use std::io;
@@ -23,6 +24,17 @@ pub fn tap_devices() -> anyhow::Result<()> {
         bail!("no right to make network devices: run as root, or with CAP_NET_ADMIN");
     }
     Ok(())
+}
+
+/// What may be joined on the way to guests: their devices take UDP super-frames since Linux 6.2.
+pub fn joining() -> Joining {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if takes_udp(&release) { Joining::TcpAndUdp } else { Joining::Tcp }
+}
+
+fn takes_udp(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 2)
 }
 
 fn explain_open(error: &io::Error) -> String {
@@ -58,6 +70,20 @@ mod tests {
         assert_eq!(has_capability(status, CAP_NET_ADMIN), Some(true));
         assert_eq!(has_capability(status, 13), Some(false));
         assert_eq!(has_capability("Name:\txde\n", 12), None);
+    }
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        for (release, takes) in [
+            ("6.2.0-1-amd64", true),
+            ("6.18.4", true),
+            ("10.0", true),
+            ("6.1.0-40-amd64", false),
+            ("5.15.0", false),
+            ("strange", false),
+        ] {
+            assert_eq!(takes_udp(release), takes, "{release}");
+        }
     }
 
     #[test]

@@ -58,6 +58,10 @@ counters! {
     BadVnetHeader = "bad_vnet_header",
     /// A guest's frame was shorter than an Ethernet header.
     GuestFrameShort = "guest_frame_short",
+    /// A guest's frame was longer than any that is taken.
+    GuestFrameLong = "guest_frame_long",
+    /// A guest's link had no room for what the guest has sent.
+    LinkOverrun = "link_overrun",
     /// The kernel failed to give a guest's frame.
     TapReadError = "tap_read_error",
     /// The guest's device has no room.
@@ -90,6 +94,8 @@ counters! {
     UnderlayReadError = "underlay_read_error",
     /// A datagram came over a link that is not the underlay's.
     UnderlayWrongLink = "underlay_wrong_link",
+    /// The underlay's receive buffer had no room for a piece, of one datagram or several.
+    UnderlayOverrun = "underlay_overrun",
     /// A datagram was longer than any that is taken.
     UnderlayTruncated = "underlay_truncated",
 
@@ -102,8 +108,14 @@ counters! {
 }
 
 /// All counters of a host, shared by its threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters([AtomicU64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; _])
+    }
+}
 
 impl Counters {
     /// Counts one.

@@ -59,7 +59,12 @@ impl Clock {
 
     /// The time now.
     pub fn now(self) -> Moment {
-        Moment::from_millis(self.0.elapsed().as_millis() as u64)
+        self.at(Instant::now())
+    }
+
+    /// The time at an instant since the beginning.
+    pub fn at(self, instant: Instant) -> Moment {
+        Moment::from_millis(instant.saturating_duration_since(self.0).as_millis() as u64)
     }
 }
 

@@ -4,20 +4,22 @@
 
 //! The role of a hypervisor host: guests' ports, and the underlay to the other hosts.
 //!
-//! One thread moves packets, others serve requests; they share the [`Driver`]. On SIGINT or
-//! SIGTERM the packet thread ends, the socket's file is removed, and devices vanish with the
+//! One thread or several move packets, others serve requests; they share the [`Driver`]. On SIGINT
+//! or SIGTERM the packet threads end, the socket's file is removed, and devices vanish with the
 //! process.
 
 use crate::check;
 use crate::control::ControlServer;
 use crate::counters::Counters;
+use crate::crew::{self, Crew};
 use crate::engine::Engine;
 use crate::host::{Clock, LinuxHost, Log, secret};
 use crate::platform::LinuxPlatform;
+use crate::port::PortKind;
 use crate::service;
 use crate::settings::Settings;
 use crate::signals;
-use crate::worker::{self, Worker};
+use crate::worker::Worker;
 use anyhow::{Context, anyhow};
 use opte_api::frame::{
     HEADER_LEN, Header, MAX_REQUEST, MAX_RESPONSE, decode_answer, encode_request,
@@ -26,13 +28,16 @@ use oxide_vpc_api::request::SetUnderlay;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use xde::driver::Driver;
 
 /// Runs a hypervisor host until it is asked to stop.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     service::start_log(&settings.log)?;
-    check::tap_devices()?;
+    if settings.ports == PortKind::Tap {
+        check::tap_devices()?;
+    }
     let driver: Driver<LinuxHost> =
         Driver::new(secret().context("cannot read random numbers")?, Log);
     let station = Station::start(&settings, driver)?;
@@ -40,36 +45,46 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         ControlServer::start(&settings.socket, station.desk.clone().answer(), station.counters)?;
     tracing::info!("serves {}", settings.socket.display());
     service::tell_ready();
-    let end = station.packets.join();
+    // All end when they are asked to; if one ends otherwise, so does the process.
+    let end = station.ends.recv();
     drop(server);
     tracing::info!("stopped");
-    end.map_err(|_| anyhow!("the packet thread has failed"))?
-        .context("the packet thread has failed")
+    end.map_err(|_| anyhow!("a packet thread has failed"))?.context("a packet thread has failed")
 }
 
-/// A packet thread with all that surrounds it, but for the control socket.
+/// Packet threads with all that surrounds it, but for the control socket.
 struct Station<E> {
     desk: Arc<Desk<E>>,
     counters: Arc<Counters>,
-    packets: JoinHandle<io::Result<()>>,
+    ends: Receiver<io::Result<()>>,
 }
 
 impl<E: Engine> Station<E> {
     fn start(settings: &Settings, engine: E) -> anyhow::Result<Self> {
         let stop = signals::stop_request().context("cannot listen to signals")?;
-        let (engine, counters, clock) = (Arc::new(engine), Arc::default(), Clock::start());
-        let (orders, remote) = worker::remote()?;
-        let (pace, shared) = (settings.pace, (Arc::clone(&engine), Arc::clone(&counters)));
-        let packets = thread::Builder::new()
-            .name("packets".into())
-            .spawn(move || Worker::new(orders, shared.0, clock, pace, shared.1)?.run(&stop))
-            .context("cannot start the packet thread")?;
-        let platform = LinuxPlatform::new(remote, settings.offloads, Arc::clone(&counters));
+        let (engine, clock) = (Arc::new(engine), Clock::start());
+        let counters: Arc<Counters> = Arc::default();
+        let (done, ends) = mpsc::channel();
+        let mut remotes = Vec::new();
+        for number in 0..settings.workers {
+            let (orders, remote) = crew::remote()?;
+            let (pace, done, stop) = (settings.pace, done.clone(), stop.try_clone()?);
+            let (engine, counters) = (Arc::clone(&engine), Arc::clone(&counters));
+            let work = move || Worker::new(orders, engine, clock, pace, counters)?.run(&stop);
+            thread::Builder::new()
+                .name(format!("packets-{number}"))
+                .spawn(move || done.send(work()))
+                .context("cannot start a packet thread")?;
+            remotes.push(remote);
+        }
+        let crew = Crew::new(remotes);
+        let (ports, offloads) = (settings.ports, settings.offloads);
+        let platform = LinuxPlatform::new(crew, ports, offloads, Arc::clone(&counters));
         let desk = Arc::new(Desk { engine, clock, platform: Mutex::new(platform) });
         if !settings.underlay.is_empty() {
             desk.set_underlay(settings.underlay.clone())?;
         }
-        Ok(Self { desk, counters, packets })
+        Ok(Self { desk, counters, ends })
     }
 }
 

@@ -2,21 +2,23 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! The engine's host on Linux: a process whose ports are TAP devices, and whose underlay is UDP.
+//! The engine's host on Linux: a process whose ports are TAP devices or links, and whose underlay
+//! is UDP.
 //!
 //! ```text
 //!  guest's kernel                                                            other hosts
 //!       |                                                                         |
-//!      tap --> vnet --> worker --> engine --> outbox (segment, sum) --> underlay (lane, run)
-//!      tap <-- vnet <-- worker <-- engine <----------- coalesce <------ underlay
+//!     port --> vnet --> worker --> engine --> outbox (segment, sum) --> underlay (lane, run)
+//!     port <-- vnet <-- worker <-- engine <----------- coalesce <------ underlay
 //!
 //!  opteadm --> control --> engine --> platform --> worker
 //! ```
 //!
 //! * [`packet`] is the buffer that all of them hand on; [`inner`] finds the headers of a guest's
 //!   frame, as far as offloads must know them.
-//! * [`worker`] is the thread that moves packets; [`poller`] is what it waits with.
-//! * [`platform`] and [`control`] are how requests reach both; [`hypervisor`] puts the process
+//! * [`worker`] is the thread that moves packets, of which there may be several; [`poller`] is what
+//!   it waits with, [`vigil`] says how long it stays awake.
+//! * [`platform`], [`control`] and [`crew`] are how requests reach them; [`hypervisor`] puts the process
 //!   together, from its [`settings`]. [`boundary`] is the other role of the binary.
 //! * [`counters`] has a name for whatever ends here.
 //!
@@ -31,6 +33,7 @@ pub mod check;
 pub mod coalesce;
 pub mod control;
 pub mod counters;
+pub mod crew;
 pub mod engine;
 pub mod host;
 pub mod hypervisor;
@@ -39,6 +42,7 @@ pub mod outbox;
 pub mod packet;
 pub mod platform;
 pub mod poller;
+pub mod port;
 pub mod segment;
 pub mod service;
 pub mod settings;
@@ -46,7 +50,8 @@ pub mod signals;
 pub mod sum;
 #[allow(unsafe_code)]
 pub mod sys;
-pub mod tap;
 pub mod underlay;
+pub mod vigil;
 pub mod vnet;
+mod way_out;
 pub mod worker;

@@ -8,6 +8,10 @@
 //! [`HEAD_ROOM`] bytes are free in front of a new packet: enough for outer headers or a
 //! virtio-net header, so that no frame is moved to make room. Packets stay on the thread of their
 //! pool.
+//!
+//! Who reads does not know how long the next frame is. A [`Landing`] offers a small buffer with a
+//! large one behind it, so that small frames end in small buffers, which stay in the processor's
+//! caches, and large ones are whole at the price of [`SMALL_LEN`] bytes that are moved.
 
 use opte::frame::{Frame, Offload};
 use std::cell::RefCell;
@@ -19,7 +23,7 @@ pub const HEAD_ROOM: usize = 128;
 pub const MAX_LEN: usize = 66 * 1024;
 
 /// Packets up to this length come from small buffers.
-const SMALL_LEN: usize = 2048;
+pub const SMALL_LEN: usize = 2048;
 /// Free buffers that are kept of each size; more are given back to the system.
 const MAX_SPARE: usize = 512;
 
@@ -60,6 +64,70 @@ impl Pool {
         room[..len].copy_from_slice(&bytes[..len]);
         packet.set_len(len);
         packet
+    }
+}
+
+/// A place for one frame whose length is not known before it is there.
+#[derive(Debug)]
+pub struct Landing {
+    small: Packet,
+    large: Packet,
+}
+
+impl Landing {
+    /// Bytes that fit.
+    pub const ROOM: usize = MAX_LEN;
+
+    /// A place with buffers of `pool`.
+    pub fn new(pool: &Pool) -> Self {
+        Self { small: pool.packet(SMALL_LEN), large: pool.packet(MAX_LEN) }
+    }
+
+    /// Where to put the bytes: into the first piece as far as they fit, the rest into the second.
+    pub fn pieces(&mut self) -> [&mut [u8]; 2] {
+        let (small, large) = (self.small.room_mut(), self.large.room_mut());
+        [small, large.get_mut(SMALL_LEN..).unwrap_or_default()]
+    }
+
+    /// The packet of the first `len` bytes. Other buffers take its place.
+    pub fn take(&mut self, len: usize) -> Packet {
+        let pool = self.small.pool.clone();
+        if len <= SMALL_LEN {
+            let mut packet = std::mem::replace(&mut self.small, pool.packet(SMALL_LEN));
+            packet.set_len(len);
+            return packet;
+        }
+        let mut packet = std::mem::replace(&mut self.large, pool.packet(MAX_LEN));
+        let (to, from) = (packet.room_mut().get_mut(..SMALL_LEN), self.small.room_mut());
+        if let (Some(to), Some(from)) = (to, from.get(..SMALL_LEN)) {
+            to.copy_from_slice(from);
+        }
+        packet.set_len(len);
+        packet
+    }
+}
+
+/// Places for the frames of a burst, and the pool that they are refilled from.
+#[derive(Debug)]
+pub struct Landings {
+    places: Vec<Landing>,
+    pool: Pool,
+}
+
+impl Landings {
+    /// So many places.
+    pub fn new(pool: &Pool, count: usize) -> Self {
+        Self { places: (0..count).map(|_| Landing::new(pool)).collect(), pool: pool.clone() }
+    }
+
+    /// The places.
+    pub fn places(&mut self) -> &mut [Landing] {
+        &mut self.places
+    }
+
+    /// Where buffers come from.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 
@@ -178,6 +246,24 @@ mod tests {
         assert!(packet.push(&[0; HEAD_ROOM]));
         assert!(!packet.push(&[0]));
         assert_eq!(packet.len(), HEAD_ROOM + 5);
+    }
+
+    #[test]
+    fn what_lands_is_whole_in_the_smallest_buffer() {
+        let pool = Pool::default();
+        let mut landing = Landing::new(&pool);
+        for len in [0, 1, SMALL_LEN, SMALL_LEN + 1, MAX_LEN, 7] {
+            let sent: Vec<u8> = (0..len).map(|at| (at ^ (at >> 8)) as u8).collect();
+            let [small, large] = landing.pieces();
+            assert_eq!(small.len() + large.len(), Landing::ROOM);
+            let first = len.min(small.len());
+            small[..first].copy_from_slice(&sent[..first]);
+            large[..len - first].copy_from_slice(&sent[first..]);
+            let packet = landing.take(len);
+            assert!(packet.bytes() == sent, "{len}");
+            assert_eq!(packet.buffer.len() == HEAD_ROOM + SMALL_LEN, len <= SMALL_LEN);
+        }
+        assert_eq!(landing.take(usize::MAX).len(), MAX_LEN);
     }
 
     #[test]

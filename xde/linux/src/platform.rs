@@ -7,11 +7,14 @@
 //! All that may take long happens on the thread of the request; the packet thread is only handed
 //! the result.
 
+use crate::check;
 use crate::counters::Counters;
+use crate::crew::Crew;
+use crate::port::link::Link;
+use crate::port::tap::Tap;
+use crate::port::{GuestOffloads, PortKind};
 use crate::sys::link;
-use crate::tap::{GuestOffloads, Tap};
 use crate::underlay::udp::UdpUnderlay;
-use crate::worker::{Command, Remote};
 use opte_api::{MacAddr, OpteError};
 use oxide_vpc_api::PortName;
 use std::io;
@@ -21,15 +24,47 @@ use xde::host::{Platform, PortId};
 /// The host side of requests.
 #[derive(Debug)]
 pub struct LinuxPlatform {
-    remote: Remote,
+    crew: Crew,
+    ports: PortKind,
     offloads: GuestOffloads,
     counters: Arc<Counters>,
 }
 
 impl LinuxPlatform {
-    /// The platform of the worker behind `remote`.
-    pub fn new(remote: Remote, offloads: GuestOffloads, counters: Arc<Counters>) -> Self {
-        Self { remote, offloads, counters }
+    /// The platform of these workers.
+    pub fn new(
+        crew: Crew,
+        ports: PortKind,
+        offloads: GuestOffloads,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { crew, ports, offloads, counters }
+    }
+
+    fn make_tap(&self, port: PortId, name: &PortName, mtu: u16) -> Result<(), OpteError> {
+        let queues = Tap::create(name.as_str(), mtu, self.offloads, self.crew.size());
+        let queues = queues.map_err(|error| match error.raw_os_error() {
+            Some(libc::EBUSY) => OpteError::exists("network device", name),
+            Some(libc::EPERM | libc::EACCES) => {
+                refused("making a TAP device needs CAP_NET_ADMIN", &error)
+            }
+            _ => refused("making a TAP device", &error),
+        })?;
+        let added = self.crew.add_port(port, queues);
+        added.map_err(|error| refused("taking a TAP device into use", &error))
+    }
+
+    fn open_link(&self, port: PortId, name: &PortName, mtu: u16) -> Result<(), OpteError> {
+        let queues = Link::open(name.as_str(), mtu, self.crew.size());
+        let queues = queues.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENODEV) => OpteError::not_found("link", name),
+            Some(libc::EPERM | libc::EACCES) => {
+                refused("using a link needs CAP_NET_RAW and CAP_NET_ADMIN", &error)
+            }
+            _ => refused("opening a link", &error),
+        })?;
+        let added = self.crew.add_port(port, queues);
+        added.map_err(|error| refused("taking a link into use", &error))
     }
 }
 
@@ -42,38 +77,32 @@ impl Platform for LinuxPlatform {
         _mac: MacAddr,
         mtu: u16,
     ) -> Result<(), OpteError> {
-        let tap = Tap::create(name.as_str(), mtu, self.offloads).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::EBUSY) => OpteError::exists("network device", name),
-                Some(libc::EPERM | libc::EACCES) => {
-                    refused("making a TAP device needs CAP_NET_ADMIN", &error)
-                }
-                _ => refused("making a TAP device", &error),
-            }
-        })?;
-        let added = self.remote.order(Command::AddPort(port, tap));
-        added.map_err(|error| refused("taking a TAP device into use", &error))
+        match self.ports {
+            PortKind::Tap => self.make_tap(port, name, mtu),
+            PortKind::Link => self.open_link(port, name, mtu),
+        }
     }
 
     fn delete_device(&mut self, port: PortId, _name: &PortName) -> Result<(), OpteError> {
-        let removed = self.remote.order(Command::RemovePort(port));
-        removed.map_err(|error| refused("closing a TAP device", &error))
+        let removed = self.crew.remove_port(port);
+        removed.map_err(|error| refused("closing a port's device", &error))
     }
 
     fn set_underlay(&mut self, links: &[String]) -> Result<(), OpteError> {
         let indices = links.iter().map(|name| index(name)).collect::<Result<Vec<_>, _>>()?;
-        let underlay = UdpUnderlay::open(indices).map_err(|error| match error.raw_os_error() {
+        let underlays = UdpUnderlay::open(&indices, check::joining(), self.crew.size());
+        let underlays = underlays.map_err(|error| match error.raw_os_error() {
             Some(libc::EADDRINUSE) => OpteError::BadState(
                 "another process of this network namespace uses UDP port 6081".into(),
             ),
             _ => refused("opening the underlay's sockets", &error),
         })?;
-        let set = self.remote.order(Command::SetUnderlay(Box::new(underlay)));
+        let set = self.crew.set_underlay(underlays);
         set.map_err(|error| refused("using the underlay", &error))
     }
 
     fn clear_underlay(&mut self) -> Result<(), OpteError> {
-        let cleared = self.remote.order(Command::ClearUnderlay);
+        let cleared = self.crew.clear_underlay();
         cleared.map_err(|error| refused("closing the underlay", &error))
     }
 

@@ -8,12 +8,13 @@
 //! segment that leaves or arrives, so here it goes four bytes at a time: as the sum does not
 //! depend on the order of bytes (RFC 1071, section 2), these are added as they lie in memory.
 
+use crate::sys::wide;
 use opte::checksum::Sum;
 
 /// The sum of `bytes` in network order; an odd last byte is padded with zero.
 pub fn of(bytes: &[u8]) -> Sum {
     let (words, rest) = bytes.as_chunks::<4>();
-    let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut sum = wide::sum(words);
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;

@@ -2,34 +2,32 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! The loop that moves packets: one thread, woken when frames wait, in bursts.
+//! The loop that moves packets: a thread, woken when frames wait, that works in bursts.
 //!
-//! Frames of a burst go through the engine together and leave together. Nothing on this thread
+//! Frames of a burst go through the engine together and leave together. There may be several
+//! workers: each has its own queue of every port and its own socket of the underlay, and the kernel
+//! keeps a flow on one of them. Nothing on this thread
 //! waits for anything but frames: devices and sockets are made on other threads and handed over by
-//! a [`Remote`], and whatever the kernel does not take at once is dropped and counted.
+//! a [`Remote`](crate::crew::Remote), and whatever the kernel does not take at once is dropped and counted.
 
-use crate::counters::{Counter, Counters};
+use crate::counters::Counters;
+use crate::crew::{Command, Order, Orders};
 use crate::engine::Engine;
 use crate::host::Clock;
-use crate::outbox::Outbox;
-use crate::packet::{Packet, Pool};
-use crate::poller::{Poller, Waker};
-use crate::tap::Tap;
+use crate::packet::{Landings, Packet, Pool};
+use crate::poller::Poller;
 use crate::underlay::Underlay;
-use opte::frame::Rewrite;
+use crate::vigil::Rounds;
+use crate::way_out::{Port, WayOut};
 use opte::host::Moment;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
-use xde::host::{Egress, PortId};
+use xde::host::PortId;
 
 /// Time between calls of [`Engine::poll`].
 const TICK: Duration = Duration::from_millis(250);
-/// Longest wait of a [`Remote`] for an order to be carried out: between two bursts.
-const ORDER_PATIENCE: Duration = Duration::from_secs(2);
 
 const TOKEN_ORDERS: u64 = u64::MAX;
 const TOKEN_STOP: u64 = u64::MAX - 1;
@@ -40,15 +38,18 @@ const TOKEN_UNDERLAY: u64 = u64::MAX - 2;
 pub struct Pace {
     /// Frames of a port that are taken together.
     pub burst: usize,
-    /// How long to look for more work before going to sleep.
+    /// How long to look for more work before going to sleep, at most.
     pub spin: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { burst: 64, spin: Duration::from_micros(20) }
+        Self { burst: 64, spin: Duration::from_micros(100) }
     }
 }
+
+/// Places for frames that arrive together.
+const PLACES: usize = 64;
 
 /// Moves packets between ports and the underlay.
 pub struct Worker<E> {
@@ -59,58 +60,8 @@ pub struct Worker<E> {
     orders: Orders,
     way_out: WayOut,
     underlay: Option<Box<dyn Underlay>>,
-    pool: Pool,
+    landings: Landings,
     frames: Vec<Packet>,
-}
-
-/// What a worker can be told.
-pub enum Command {
-    /// Take frames of this port.
-    AddPort(PortId, Tap),
-    /// Forget this port; its device is closed before the order is done.
-    RemovePort(PortId),
-    /// Send and receive over this underlay.
-    SetUnderlay(Box<dyn Underlay>),
-    /// Have no underlay; it is closed before the order is done.
-    ClearUnderlay,
-}
-
-struct Order {
-    command: Command,
-    done: Sender<io::Result<()>>,
-}
-
-/// The worker's end of a [`Remote`].
-#[derive(Debug)]
-pub struct Orders {
-    orders: Receiver<Order>,
-    waker: Waker,
-}
-
-/// Tells a worker on another thread what to do.
-#[derive(Clone, Debug)]
-pub struct Remote {
-    orders: Sender<Order>,
-    waker: Waker,
-}
-
-/// Both ends of the line to a worker.
-pub fn remote() -> io::Result<(Orders, Remote)> {
-    let waker = Waker::new()?;
-    let (sender, orders) = mpsc::channel();
-    Ok((Orders { orders, waker: waker.clone() }, Remote { orders: sender, waker }))
-}
-
-impl Remote {
-    /// Has the worker carry out `command`.
-    pub fn order(&self, command: Command) -> io::Result<()> {
-        let stopped = || io::Error::other("the packet thread has stopped");
-        let (done, outcome) = mpsc::channel();
-        self.orders.send(Order { command, done }).map_err(|_| stopped())?;
-        self.waker.wake()?;
-        // An order that takes longer is carried out all the same.
-        outcome.recv_timeout(ORDER_PATIENCE).map_err(|_| stopped())?
-    }
 }
 
 impl<E: Engine> Worker<E> {
@@ -123,55 +74,40 @@ impl<E: Engine> Worker<E> {
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&orders.waker, TOKEN_ORDERS)?;
+        poller.add(&orders, TOKEN_ORDERS)?;
         let pool = Pool::default();
-        let way_out = WayOut {
-            ports: HashMap::new(),
-            outbox: Outbox::default(),
-            has_underlay: false,
-            pool: pool.clone(),
-            counters,
-        };
-        let frames = Vec::new();
-        Ok(Self { engine, clock, pace, poller, orders, way_out, underlay: None, pool, frames })
+        let way_out = WayOut::new(pool.clone(), counters);
+        let (landings, frames) = (Landings::new(&pool, PLACES), Vec::new());
+        Ok(Self { engine, clock, pace, poller, orders, way_out, underlay: None, landings, frames })
     }
 
     /// Moves packets until `stop` can be read.
     pub fn run(&mut self, stop: &impl AsFd) -> io::Result<()> {
         self.poller.add(stop, TOKEN_STOP)?;
         let mut ready = Vec::new();
+        let mut rounds = Rounds::new(self.pace.spin);
         let mut next_tick = Instant::now() + TICK;
-        let mut awake_until = None;
         loop {
-            let instant = Instant::now();
-            let now = self.clock.now();
-            if instant >= next_tick {
-                self.engine.poll(now);
-                next_tick = instant + TICK;
+            let now = rounds.wait(&mut self.poller, next_tick, &mut ready)?;
+            if now >= next_tick {
+                self.engine.poll(self.clock.at(now));
+                next_tick = now + TICK;
             }
-            let spins = awake_until.is_some_and(|until| instant < until);
-            let timeout = if spins { Duration::ZERO } else { next_tick - instant };
-            self.poller.wait(timeout, &mut ready)?;
-            if ready.is_empty() {
-                continue;
-            }
-            let now = self.clock.now();
             for token in &ready {
                 match *token {
                     TOKEN_STOP => return Ok(()),
                     TOKEN_ORDERS => self.carry_out_orders(),
-                    TOKEN_UNDERLAY => self.underlay_ready(now),
-                    port => self.port_ready(PortId(port as u32), now),
+                    TOKEN_UNDERLAY => self.underlay_ready(self.clock.at(now)),
+                    port => self.port_ready(PortId(port as u32), self.clock.at(now)),
                 }
             }
-            awake_until = Some(Instant::now() + self.pace.spin);
         }
     }
 
     fn port_ready(&mut self, port: PortId, now: Moment) {
-        let Some(tap) = self.way_out.ports.get(&port) else { return };
-        let counters = &self.way_out.counters;
-        let read = tap.read(self.pace.burst, &self.pool, &mut self.frames, counters);
+        let Some(source) = self.way_out.ports.get_mut(&port) else { return };
+        let (burst, counters) = (self.pace.burst, &self.way_out.counters);
+        let read = source.queue.read(burst, &mut self.landings, &mut self.frames, counters);
         self.engine.guest_frames(port, &mut self.frames, now, &mut self.way_out);
         self.frames.clear();
         self.flush();
@@ -186,7 +122,7 @@ impl<E: Engine> Worker<E> {
         let Some(underlay) = &mut self.underlay else { return };
         let (engine, way_out) = (&self.engine, &mut self.way_out);
         let counters = way_out.counters.clone();
-        underlay.receive(&self.pool, &counters, &mut |shape, frames| {
+        underlay.receive(&mut self.landings, &counters, &mut |shape, frames| {
             engine.underlay_frames(shape, frames, now, way_out);
         });
         self.flush();
@@ -194,9 +130,9 @@ impl<E: Engine> Worker<E> {
 
     /// Closes a port's device, if it is still there.
     fn forget(&mut self, port: PortId) {
-        if let Some(tap) = self.way_out.ports.remove(&port) {
+        if let Some(gone) = self.way_out.ports.remove(&port) {
             // Closing it takes it out, too, unless somebody else has it open.
-            let _ = self.poller.remove(&tap);
+            let _ = self.poller.remove(&gone.queue.readable());
         }
     }
 
@@ -206,11 +142,11 @@ impl<E: Engine> Worker<E> {
         {
             underlay.send(&mut self.way_out.outbox, &self.way_out.counters);
         }
+        self.way_out.flush_ports();
     }
 
     fn carry_out_orders(&mut self) {
-        self.orders.waker.clear();
-        while let Ok(Order { command, done }) = self.orders.orders.try_recv() {
+        while let Some(Order { command, done }) = self.orders.next() {
             // Who gave the order may have lost patience.
             let _ = done.send(self.carry_out(command));
         }
@@ -218,9 +154,9 @@ impl<E: Engine> Worker<E> {
 
     fn carry_out(&mut self, command: Command) -> io::Result<()> {
         match command {
-            Command::AddPort(port, tap) => {
-                self.poller.add(&tap, port.0.into())?;
-                self.way_out.ports.insert(port, tap);
+            Command::AddPort(port, queue) => {
+                self.poller.add(&queue.readable(), port.0.into())?;
+                self.way_out.ports.insert(port, Port { queue, frames: Vec::new() });
             }
             Command::RemovePort(port) => {
                 self.forget(port);
@@ -237,45 +173,5 @@ impl<E: Engine> Worker<E> {
         }
         self.way_out.has_underlay = self.underlay.is_some();
         Ok(())
-    }
-}
-
-/// Where frames go when the engine is done with them.
-struct WayOut {
-    ports: HashMap<PortId, Tap>,
-    outbox: Outbox,
-    has_underlay: bool,
-    pool: Pool,
-    counters: Arc<Counters>,
-}
-
-impl WayOut {
-    fn write(&self, port: PortId, frame: Packet) {
-        match self.ports.get(&port) {
-            Some(tap) => tap.write(frame, &self.counters),
-            None => self.counters.count(Counter::NoSuchPort),
-        }
-    }
-}
-
-impl Egress<Packet> for WayOut {
-    fn to_underlay(&mut self, frame: Packet, rewrite: &Rewrite) {
-        if self.has_underlay {
-            self.outbox.put(frame, rewrite, &self.counters);
-        } else {
-            self.counters.count(Counter::NoUnderlay);
-        }
-    }
-
-    fn to_guest(&mut self, port: PortId, mut frame: Packet, rewrite: &Rewrite) {
-        if frame.strip(rewrite.strip.into()) {
-            self.write(port, frame);
-        } else {
-            self.counters.count(Counter::BadRewrite);
-        }
-    }
-
-    fn reply(&mut self, port: PortId, bytes: Vec<u8>) {
-        self.write(port, self.pool.packet_of(&bytes));
     }
 }

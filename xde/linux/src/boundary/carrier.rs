@@ -7,7 +7,7 @@
 use super::outside::{Arrival, OutsideLink};
 use crate::counters::Counters;
 use crate::outbox::Outbox;
-use crate::packet::{Packet, Pool};
+use crate::packet::{Landings, Packet};
 use crate::segment::{Cutter, finish_checksum};
 use crate::sys::raw;
 use crate::underlay::Underlay;
@@ -39,7 +39,7 @@ pub struct Carrier<H: Host, U> {
     /// What the host counts beside the boundary.
     pub counters: Arc<Counters>,
     /// Buffers.
-    pub pool: Pool,
+    pub landings: Landings,
     /// What is to leave over the underlay.
     pub outbox: Outbox,
 }
@@ -48,7 +48,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
     /// Takes a burst from the outside.
     pub fn outside_ready(&mut self, now: Moment) -> io::Result<()> {
         let mut arrivals = Vec::with_capacity(raw::BATCH);
-        let received = match self.outside.receive(&self.pool, &mut arrivals) {
+        let received = match self.outside.receive(&mut self.landings, &mut arrivals) {
             Err(error) if is_passing(&error) => return Ok(()),
             other => other?,
         };
@@ -73,7 +73,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
     /// Takes a burst from the underlay.
     pub fn underlay_ready(&mut self, now: Moment) {
         let mut frames: Vec<(Ipv6Addr, Packet)> = Vec::new();
-        self.underlay.receive(&self.pool, &self.counters, &mut |shape, burst| {
+        self.underlay.receive(&mut self.landings, &self.counters, &mut |shape, burst| {
             if let UnderlayShape::Geneve { src, .. } = shape {
                 frames.extend(burst.drain(..).map(|frame| (src, frame)));
             }
@@ -162,7 +162,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
             Answer::Packet { destination, bytes } => self.outside.send_packet(destination, &bytes),
             Answer::Encapsulated { outer, inner } => {
                 let rewrite = Rewrite { strip: 0, outer: Some(outer) };
-                self.outbox.put(self.pool.packet_of(&inner), &rewrite, &self.counters);
+                self.outbox.put(self.landings.pool().packet_of(&inner), &rewrite, &self.counters);
                 Ok(())
             }
         };

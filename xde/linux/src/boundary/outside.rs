@@ -5,7 +5,7 @@
 //! The outside link: frames come in through a packet socket, packets go out through raw sockets,
 //! so that the kernel's routes and neighbours decide where to.
 
-use crate::packet::{MAX_LEN, Packet, Pool};
+use crate::packet::{Landing, Landings, Packet};
 use crate::sys::udp::{SocketOption, set_option};
 use crate::sys::{link, raw};
 use crate::vnet;
@@ -58,14 +58,14 @@ impl OutsideLink {
 
     /// Takes what has come in, [`raw::BATCH`] frames at most, and answers how many there were. A
     /// frame that is longer than any frame can be is left out.
-    pub fn receive(&self, pool: &Pool, out: &mut Vec<Arrival>) -> io::Result<usize> {
-        let mut packets: Vec<Packet> = (0..raw::BATCH).map(|_| pool.packet(MAX_LEN)).collect();
-        let mut buffers: Vec<&mut [u8]> = packets.iter_mut().map(Packet::room_mut).collect();
+    pub fn receive(&self, landings: &mut Landings, out: &mut Vec<Arrival>) -> io::Result<usize> {
         let mut received = Vec::with_capacity(raw::BATCH);
-        raw::receive(&self.frames, &mut buffers, &mut received)?;
-        out.extend(packets.into_iter().zip(&received).filter_map(|(packet, received)| {
+        let places = landings.places().iter_mut().map(Landing::pieces);
+        raw::receive(&self.frames, places, &mut received)?;
+        let places = landings.places().iter_mut();
+        out.extend(places.zip(&received).filter_map(|(place, received)| {
             let whole = !received.truncated;
-            whole.then(|| arrival(packet, received.len)).flatten()
+            whole.then(|| arrival(place.take(received.len))).flatten()
         }));
         Ok(received.len())
     }
@@ -99,8 +99,7 @@ impl AsFd for OutsideLink {
     }
 }
 
-fn arrival(mut frame: Packet, len: usize) -> Option<Arrival> {
-    frame.set_len(len);
+fn arrival(mut frame: Packet) -> Option<Arrival> {
     let mut header = [0; vnet::HEADER_LEN];
     // A packet socket's header is the front of the one that devices have.
     header.get_mut(..raw::VNET_LEN)?.copy_from_slice(frame.bytes().get(..raw::VNET_LEN)?);

@@ -7,20 +7,30 @@
 use super::addresses::AddressWatch;
 use super::carrier::Carrier;
 use super::outside::OutsideLink;
+use crate::check;
 use crate::counters::Counters;
 use crate::host::{Clock, LinuxHost};
 use crate::outbox::Outbox;
-use crate::packet::Pool;
+use crate::packet::{Landings, Pool};
+use crate::poller::Poller;
 use crate::sys::raw;
 use crate::underlay::Underlay;
 use crate::underlay::udp::UdpUnderlay;
+use crate::vigil::Rounds;
+use crate::worker::Pace;
 use anyhow::Context;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use xde::boundary::Boundary;
+
+const TOKEN_STOP: u64 = 0;
+const TOKEN_CHANGES: u64 = 1;
+const TOKEN_OUTSIDE: u64 = 2;
+const TOKEN_UNDERLAY: u64 = 3;
+/// Nothing is to be done at a certain time.
+const LONG: Duration = Duration::from_secs(60 * 60);
 
 /// Moves packets between the outside and the underlay.
 pub struct Worker {
@@ -38,15 +48,16 @@ impl Worker {
         counters: Arc<Counters>,
     ) -> anyhow::Result<Self> {
         let watch = AddressWatch::open(outside, underlay_ip)?;
-        let underlay = UdpUnderlay::open(Vec::new())
+        let mut underlays = UdpUnderlay::open(&[], check::joining(), 1)
             .context("cannot open the Geneve port, UDP 6081: is another xde running?")?;
+        let underlay = underlays.pop().context("no underlay")?;
         let carrier = Carrier {
             boundary,
             outside: OutsideLink::open(outside)?,
             underlay,
             underlay_mtu: None,
             counters,
-            pool: Pool::default(),
+            landings: Landings::new(&Pool::default(), raw::BATCH),
             outbox: Outbox::default(),
         };
         let mut worker = Self { carrier, watch, clock: Clock::start() };
@@ -56,37 +67,38 @@ impl Worker {
 
     /// Moves packets until `stop` can be read.
     pub fn run(&mut self, stop: impl AsFd) -> anyhow::Result<()> {
+        let mut poller = Poller::new()?;
+        poller.add(&stop, TOKEN_STOP)?;
+        poller.add(&self.watch, TOKEN_CHANGES)?;
+        poller.add(&self.carrier.outside, TOKEN_OUTSIDE)?;
+        poller.add(&self.carrier.underlay.readable(), TOKEN_UNDERLAY)?;
+        let mut rounds = Rounds::new(Pace::default().spin);
+        let mut ready = Vec::new();
+        let mut instant = Instant::now();
         loop {
-            let mut sources = [
-                PollFd::new(&stop, PollFlags::IN),
-                PollFd::new(&self.watch, PollFlags::IN),
-                PollFd::new(&self.carrier.outside, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.carrier.underlay.readable(), PollFlags::IN),
-            ];
-            match poll(&mut sources, None) {
-                Err(Errno::INTR) => continue,
-                other => other.context("cannot wait for packets")?,
-            };
-            let [stopped, changed, outside, underlay] =
-                sources.map(|source| !source.revents().is_empty());
-            if stopped {
-                return Ok(());
-            }
-            if changed {
-                self.carrier.outside.check()?;
-                if let Err(error) = self.refresh() {
-                    // The addresses of before stay; the next change is another chance.
-                    tracing::warn!("{error:#}");
+            instant = rounds.wait(&mut poller, instant + LONG, &mut ready)?;
+            let now = self.clock.at(instant);
+            for token in &ready {
+                match *token {
+                    TOKEN_STOP => return Ok(()),
+                    TOKEN_CHANGES => self.addresses_changed()?,
+                    TOKEN_OUTSIDE => {
+                        let carried = self.carrier.outside_ready(now);
+                        carried.context("cannot read the outside link")?;
+                    }
+                    _ => self.carrier.underlay_ready(now),
                 }
             }
-            let now = self.clock.now();
-            if outside {
-                self.carrier.outside_ready(now).context("cannot read the outside link")?;
-            }
-            if underlay {
-                self.carrier.underlay_ready(now);
-            }
         }
+    }
+
+    fn addresses_changed(&mut self) -> anyhow::Result<()> {
+        self.carrier.outside.check()?;
+        if let Err(error) = self.refresh() {
+            // The addresses of before stay; the next change is another chance.
+            tracing::warn!("{error:#}");
+        }
+        Ok(())
     }
 
     /// Reads the addresses of this host anew, and acts on them.

@@ -10,6 +10,7 @@
 //! | `link.rs` | network links by name: MTU |
 //! | `udp.rs` | options of UDP sockets, many datagrams in one call |
 //! | `raw.rs` | packet sockets and raw sockets |
+//! | `wide.rs` | loops for processors with wide registers |
 //!
 //! Guarantee: every function is sound for any argument. A pointer is handed to the kernel only for
 //! the length of one call, and only to memory that is borrowed for longer than that call.
@@ -18,3 +19,4 @@ pub mod link;
 pub mod raw;
 pub mod tun;
 pub mod udp;
+pub mod wide;

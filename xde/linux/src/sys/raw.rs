@@ -8,9 +8,9 @@
 use super::link::interface_request;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_uint};
 use std::io;
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Frames that one call receives at most.
@@ -61,6 +61,13 @@ pub fn mtu(fd: impl AsFd, link: &str) -> io::Result<u32> {
     u32::try_from(mtu).map_err(io::Error::other)
 }
 
+/// Shares the frames of a link among all packet sockets of one `group`: those of one flow go to
+/// one socket.
+pub fn join_fanout(fd: impl AsFd, group: u16) -> io::Result<()> {
+    let value = libc::PACKET_FANOUT_HASH << 16 | c_uint::from(group);
+    set_option(fd, libc::SOL_PACKET, libc::PACKET_FANOUT, &value)
+}
+
 /// What the kernel says about one received frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Received {
@@ -70,30 +77,34 @@ pub struct Received {
     pub truncated: bool,
 }
 
-/// Receives at most one frame into each of `buffers`, and [`BATCH`] at most. Never waits.
-pub fn receive(
+/// Receives at most one frame into each of `places`, of two pieces of memory each, and [`BATCH`]
+/// at most. Never waits.
+pub fn receive<'a>(
     fd: impl AsFd,
-    buffers: &mut [&mut [u8]],
+    places: impl Iterator<Item = [&'a mut [u8]; 2]>,
     out: &mut Vec<Received>,
 ) -> io::Result<()> {
-    let count = buffers.len().min(BATCH);
     // SAFETY: these are arrays of plain C structures of integers and pointers; all zeros is a
     // value of each.
-    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) =
+    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [[libc::iovec; 2]; BATCH]) =
         unsafe { std::mem::zeroed() };
-    for ((header, slice), buffer) in headers.iter_mut().zip(&mut slices).zip(buffers) {
-        slice.iov_base = buffer.as_mut_ptr().cast();
-        slice.iov_len = buffer.len();
-        header.msg_hdr.msg_iov = slice;
-        header.msg_hdr.msg_iovlen = 1;
+    let mut count = 0;
+    for ((header, slices), place) in headers.iter_mut().zip(&mut slices).zip(places) {
+        for (slice, piece) in slices.iter_mut().zip(place) {
+            slice.iov_base = piece.as_mut_ptr().cast();
+            slice.iov_len = piece.len();
+        }
+        header.msg_hdr.msg_iov = slices.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = slices.len();
+        count += 1;
     }
-    // SAFETY: the first `count` headers point to one slice each, and that to one of `buffers` with
-    // its length. All of it is exclusively ours and lives until the call returns.
+    // SAFETY: the first `count` headers point to two slices each, and these to pieces of memory
+    // with their lengths, exclusively borrowed for `'a`, which outlives the call.
     let received = unsafe {
         libc::recvmmsg(
             fd.as_fd().as_raw_fd(),
             headers.as_mut_ptr(),
-            count as libc::c_uint,
+            count,
             libc::MSG_DONTWAIT,
             std::ptr::null_mut(),
         )
@@ -104,6 +115,48 @@ pub fn receive(
         truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
     }));
     Ok(())
+}
+
+/// Frames that the socket's buffer had no room for since the last time this was asked.
+pub fn lost(fd: impl AsFd) -> io::Result<usize> {
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut len = size_of_val(&stats) as libc::socklen_t;
+    // SAFETY: PACKET_STATISTICS writes at most `len` bytes, which is the size of `stats`, and their
+    // number to `len`; both live until the call returns.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(stats.tp_drops as usize) }
+}
+
+/// Sends `frames`, [`BATCH`] at most, each a whole one behind its virtio-net header; answers how
+/// many were taken. An error is about the first. Never waits.
+pub fn send<'a>(fd: impl AsFd, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    // SAFETY: as in `receive`.
+    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) =
+        unsafe { std::mem::zeroed() };
+    let mut count = 0;
+    for ((header, slice), frame) in headers.iter_mut().zip(&mut slices).zip(frames) {
+        // The kernel only reads what it sends; the structure is shared with receiving.
+        slice.iov_base = frame.as_ptr().cast_mut().cast();
+        slice.iov_len = frame.len();
+        header.msg_hdr.msg_iov = slice;
+        header.msg_hdr.msg_iovlen = 1;
+        count += 1;
+    }
+    // SAFETY: the first `count` headers point to one slice each, and that to one of `frames` with
+    // its length, borrowed for longer than the call.
+    let sent = unsafe {
+        let fd = fd.as_fd().as_raw_fd();
+        libc::sendmmsg(fd, headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 /// Keeps away what is not ARP, IPv4 or IPv6, and frames with a VLAN tag: they are of other links.

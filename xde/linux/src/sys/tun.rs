@@ -44,11 +44,30 @@ pub fn has_vnet_header(fd: impl AsFd) -> io::Result<bool> {
     Ok(features & libc::IFF_VNET_HDR != 0)
 }
 
+/// How many queues a TAP device can have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Queues {
+    /// One.
+    One,
+    /// One or more, each with its own file descriptor.
+    Several,
+}
+
 /// Makes a TAP device of that name which gives and takes whole frames behind a virtio-net header.
-/// It exists as long as `fd` is open.
-pub fn attach(fd: impl AsFd, name: &str) -> io::Result<()> {
+/// It exists as long as one of its queues is open; `fd` is the first.
+pub fn create(fd: impl AsFd, name: &str, queues: Queues) -> io::Result<()> {
+    let several = if queues == Queues::Several { libc::IFF_MULTI_QUEUE } else { 0 };
+    attach(fd, name, IFF_TUN_EXCL | several)
+}
+
+/// Makes `fd` one more queue of a TAP device of several.
+pub fn join(fd: impl AsFd, name: &str) -> io::Result<()> {
+    attach(fd, name, libc::IFF_MULTI_QUEUE)
+}
+
+fn attach(fd: impl AsFd, name: &str, flags: c_int) -> io::Result<()> {
     let mut request = interface_request(name)?;
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | IFF_TUN_EXCL;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags;
     // The flags are 16 bits wide in the kernel; the constants are wider only in the binding.
     request.ifr_ifru.ifru_flags = flags as i16;
     // SAFETY: TUNSETIFF reads and writes one `ifreq` through its argument, which points to one

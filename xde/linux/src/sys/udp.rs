@@ -31,6 +31,12 @@ impl SocketOption {
     pub const ZERO_CHECKSUM_RECEIVE: Self = Self(libc::IPPROTO_UDP, libc::UDP_NO_CHECK6_RX);
     /// Receive runs of equal datagrams in one piece.
     pub const RECEIVE_RUNS: Self = Self(libc::IPPROTO_UDP, libc::UDP_GRO);
+    /// Send each buffer as datagrams of so many bytes.
+    pub const SEND_RUNS: Self = Self(libc::IPPROTO_UDP, libc::UDP_SEGMENT);
+    /// Tell how much was lost for want of room.
+    pub const TELL_LOSSES: Self = Self(libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
+    /// Let sockets that are bound later share the port; the kernel keeps a flow on one of them.
+    pub const SHARE_PORT: Self = Self(libc::SOL_SOCKET, libc::SO_REUSEPORT);
     /// Bytes that may wait to be read; above the system's limit.
     pub const RECEIVE_BUFFER_FORCE: Self = Self(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE);
     /// Bytes that may wait to be read, within the system's limit.
@@ -75,42 +81,49 @@ pub struct Received {
     pub link: u32,
     /// It was longer than the buffer.
     pub truncated: bool,
+    /// Pieces that the socket's buffer had no room for since it was opened, if there were any and
+    /// [`SocketOption::TELL_LOSSES`] is set.
+    pub lost: Option<u32>,
 }
 
-/// Receives at most one piece into each of `buffers`, and [`BATCH`] at most. Never waits.
-pub fn receive(
+/// Receives at most one piece into each of `places`, of two pieces of memory each, and [`BATCH`]
+/// at most. Never waits.
+pub fn receive<'a>(
     fd: impl AsFd,
-    buffers: &mut [&mut [u8]],
+    places: impl Iterator<Item = [&'a mut [u8]; 2]>,
     out: &mut Vec<Received>,
 ) -> io::Result<()> {
-    let count = buffers.len().min(BATCH);
     // SAFETY: these are plain C structures of integers and pointers, and arrays of them; all
     // zeros is a value of each.
     let (mut headers, mut names, mut slices): (
         [libc::mmsghdr; BATCH],
         [libc::sockaddr_in6; BATCH],
-        [libc::iovec; BATCH],
+        [[libc::iovec; 2]; BATCH],
     ) = unsafe { std::mem::zeroed() };
     let mut controls = [Control::EMPTY; BATCH];
+    let mut count = 0;
     let parts = headers.iter_mut().zip(&mut names).zip(&mut slices).zip(&mut controls);
-    for ((((header, name), slice), control), buffer) in parts.zip(buffers.iter_mut()) {
-        slice.iov_base = buffer.as_mut_ptr().cast();
-        slice.iov_len = buffer.len();
+    for ((((header, name), slices), control), place) in parts.zip(places) {
+        for (slice, piece) in slices.iter_mut().zip(place) {
+            slice.iov_base = piece.as_mut_ptr().cast();
+            slice.iov_len = piece.len();
+        }
         header.msg_hdr.msg_name = (&raw mut *name).cast();
         header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-        header.msg_hdr.msg_iov = slice;
-        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_iov = slices.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = slices.len();
         header.msg_hdr.msg_control = control.bytes.as_mut_ptr().cast();
         header.msg_hdr.msg_controllen = control.bytes.len();
+        count += 1;
     }
-    // SAFETY: the first `count` headers point to one name, one slice and one control buffer each,
-    // with their lengths; each slice is one of `buffers`, borrowed for longer than the call. All
-    // of it is exclusively ours and lives until the call returns.
+    // SAFETY: the first `count` headers point to one name, two slices and one control buffer each,
+    // with their lengths; each slice is a piece of memory that is exclusively borrowed for `'a`,
+    // which outlives the call. The rest is exclusively ours and lives until the call returns.
     let received = unsafe {
         libc::recvmmsg(
             fd.as_fd().as_raw_fd(),
             headers.as_mut_ptr(),
-            count as libc::c_uint,
+            count,
             libc::MSG_DONTWAIT,
             std::ptr::null_mut(),
         )
@@ -130,6 +143,7 @@ fn describe(header: &libc::mmsghdr, name: &libc::sockaddr_in6, control: &Control
         dst: Ipv6Addr::UNSPECIFIED,
         link: 0,
         truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        lost: None,
     };
     for (level, kind, data) in control.messages(header.msg_hdr.msg_controllen) {
         match (level, kind) {
@@ -142,6 +156,9 @@ fn describe(header: &libc::mmsghdr, name: &libc::sockaddr_in6, control: &Control
             (libc::IPPROTO_UDP, libc::UDP_GRO) => {
                 let size = data.first_chunk().map_or(0, |b| c_int::from_ne_bytes(*b));
                 received.run_of = usize::try_from(size).ok().filter(|size| *size > 0);
+            }
+            (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                received.lost = data.first_chunk().map(|b| u32::from_ne_bytes(*b));
             }
             _ => {}
         }

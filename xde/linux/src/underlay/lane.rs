@@ -104,7 +104,7 @@ impl Lane {
 
 /// Makes messages of datagrams: of neighbours that belong together one, if that is wanted.
 fn gather<'a>(datagrams: &[&Datagram], outbox: &'a Outbox, in_runs: bool) -> Mail<'a> {
-    let mut mail = Mail::default();
+    let mut mail = Mail { slices: Vec::with_capacity(2 * datagrams.len()), ..Mail::default() };
     let mut datagrams = datagrams.iter().peekable();
     while let Some(first) = datagrams.next() {
         let mut run = Run::of(first);

@@ -13,7 +13,7 @@ pub mod udp;
 
 use crate::counters::Counters;
 use crate::outbox::Outbox;
-use crate::packet::{Packet, Pool};
+use crate::packet::{Landings, Packet};
 use std::os::fd::BorrowedFd;
 use xde::host::UnderlayShape;
 
@@ -29,7 +29,12 @@ pub trait Underlay: Send {
     fn set_links(&mut self, links: Vec<u32>);
 
     /// Receives a burst and delivers it. Answers whether there may be more.
-    fn receive(&mut self, pool: &Pool, counters: &Counters, deliver: &mut Deliver<'_>) -> bool;
+    fn receive(
+        &mut self,
+        landings: &mut Landings,
+        counters: &Counters,
+        deliver: &mut Deliver<'_>,
+    ) -> bool;
 
     /// Sends all that is in `outbox` and clears it; what is not taken is counted.
     fn send(&mut self, outbox: &mut Outbox, counters: &Counters);

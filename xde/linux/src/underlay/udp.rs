@@ -4,7 +4,8 @@
 
 //! The underlay as UDP sockets: the kernel finds the route, the neighbour and the path MTU.
 //!
-//! One socket receives on the Geneve port; several others send, so that the outer source port
+//! One socket of each worker receives on the Geneve port, where the kernel keeps a flow on one of
+//! them; several others send, so that the outer source port
 //! tells flows apart (RFC 8926, section 3.3): a flow always leaves through the same one. Runs of
 //! equal datagrams are sent and received in one piece where the kernel can (`UDP_SEGMENT`,
 //! `UDP_GRO`), many pieces in one call. Nothing is fragmented: a frame that is too large for the
@@ -13,10 +14,10 @@
 
 use super::lane::Lane;
 use super::{Deliver, Underlay};
-use crate::coalesce;
+use crate::coalesce::{self, Joining};
 use crate::counters::{Counter, Counters};
 use crate::outbox::{Datagram, Outbox};
-use crate::packet::{MAX_LEN, Packet, Pool};
+use crate::packet::{Landing, Landings, Packet, Pool};
 use crate::sys::udp::{self, BATCH, PATH_MTU_DISCOVERY, Received, SocketOption};
 use opte::outer::GENEVE_PORT;
 use std::io;
@@ -31,30 +32,48 @@ const SOCKET_BUFFER: i32 = 8 << 20;
 /// A sending socket receives nothing; what strays to its port must not pile up.
 const NO_BUFFER: i32 = 0;
 
-/// UDP sockets of an underlay.
+/// UDP sockets of an underlay, for one worker.
 #[derive(Debug)]
 pub struct UdpUnderlay {
     receiver: OwnedFd,
     lanes: Vec<Lane>,
     links: Vec<u32>,
+    joining: Joining,
+    pieces: Vec<Received>,
+    /// Pieces that the receiver has lost so far.
+    lost: u32,
 }
 
 impl UdpUnderlay {
-    /// Opens the sockets. Only one process of a network namespace can have the Geneve port.
-    pub fn open(links: Vec<u32>) -> io::Result<Self> {
-        let receiver = socket(GENEVE_PORT)?;
-        udp::set_option(&receiver, SocketOption::PACKET_INFO, 1)?;
-        udp::set_option(&receiver, SocketOption::ZERO_CHECKSUM_RECEIVE, 1)?;
-        set_buffer(
-            &receiver,
-            [SocketOption::RECEIVE_BUFFER_FORCE, SocketOption::RECEIVE_BUFFER],
-            SOCKET_BUFFER,
-        )?;
-        // Without it, each datagram comes alone: slower, not wrong.
-        let _ = udp::set_option(&receiver, SocketOption::RECEIVE_RUNS, 1);
-        let lanes = (0..LANES).map(|_| sender().map(Lane::new)).collect::<io::Result<_>>()?;
-        Ok(Self { receiver, lanes, links })
+    /// Opens the sockets of so many workers (at least one). Only one process of a network
+    /// namespace can have the Geneve port.
+    pub fn open(links: &[u32], joining: Joining, workers: usize) -> io::Result<Vec<Self>> {
+        let mut receivers = vec![socket(GENEVE_PORT, false)?];
+        if let (Some(first), true) = (receivers.first(), workers > 1) {
+            udp::set_option(first, SocketOption::SHARE_PORT, 1)?;
+        }
+        for _ in 1..workers {
+            receivers.push(socket(GENEVE_PORT, true)?);
+        }
+        let with_lanes = |receiver| {
+            prepare(&receiver)?;
+            let lanes = (0..LANES).map(|_| sender().map(Lane::new)).collect::<io::Result<_>>()?;
+            let (links, pieces) = (links.to_vec(), Vec::new());
+            Ok(Self { receiver, lanes, links, joining, pieces, lost: 0 })
+        };
+        receivers.into_iter().map(with_lanes).collect()
     }
+}
+
+fn prepare(receiver: &OwnedFd) -> io::Result<()> {
+    udp::set_option(receiver, SocketOption::PACKET_INFO, 1)?;
+    udp::set_option(receiver, SocketOption::ZERO_CHECKSUM_RECEIVE, 1)?;
+    udp::set_option(receiver, SocketOption::TELL_LOSSES, 1)?;
+    let buffer = [SocketOption::RECEIVE_BUFFER_FORCE, SocketOption::RECEIVE_BUFFER];
+    set_buffer(receiver, buffer, SOCKET_BUFFER)?;
+    // Without it, each datagram comes alone: slower, not wrong.
+    let _ = udp::set_option(receiver, SocketOption::RECEIVE_RUNS, 1);
+    Ok(())
 }
 
 impl Underlay for UdpUnderlay {
@@ -66,11 +85,15 @@ impl Underlay for UdpUnderlay {
         self.links = links;
     }
 
-    fn receive(&mut self, pool: &Pool, counters: &Counters, deliver: &mut Deliver<'_>) -> bool {
-        let mut packets: Vec<Packet> = (0..BATCH).map(|_| pool.packet(MAX_LEN)).collect();
-        let mut buffers: Vec<&mut [u8]> = packets.iter_mut().map(Packet::room_mut).collect();
-        let mut pieces = Vec::with_capacity(BATCH);
-        match udp::receive(&self.receiver, &mut buffers, &mut pieces) {
+    fn receive(
+        &mut self,
+        landings: &mut Landings,
+        counters: &Counters,
+        deliver: &mut Deliver<'_>,
+    ) -> bool {
+        self.pieces.clear();
+        let places = landings.places().iter_mut().map(Landing::pieces);
+        match udp::receive(&self.receiver, places, &mut self.pieces) {
             Ok(()) => {}
             Err(error) if is_nothing(&error) => return false,
             Err(_) => {
@@ -78,20 +101,29 @@ impl Underlay for UdpUnderlay {
                 return false;
             }
         }
-        let mut burst = Burst { frames: Vec::new(), ends: None, deliver };
-        for (packet, piece) in packets.into_iter().zip(&pieces) {
-            self.accept(packet, piece, pool, counters, &mut burst);
+        self.count_losses(counters);
+        let mut burst = Burst { frames: Vec::with_capacity(BATCH), ends: None, deliver };
+        let pool = landings.pool().clone();
+        for (place, piece) in landings.places().iter_mut().zip(&self.pieces) {
+            if piece.truncated {
+                counters.count(Counter::UnderlayTruncated);
+            } else if !self.links.contains(&piece.link) {
+                counters.count(Counter::UnderlayWrongLink);
+            } else {
+                self.accept(place.take(piece.len), piece, &pool, counters, &mut burst);
+            }
         }
         burst.flush();
-        pieces.len() == BATCH
+        self.pieces.len() == BATCH
     }
 
     fn send(&mut self, outbox: &mut Outbox, counters: &Counters) {
+        let lane_of = |datagram: &Datagram| usize::from(datagram.source_port) % LANES;
+        let used = outbox.datagrams().iter().fold(0u32, |used, d| used | 1 << lane_of(d));
         for (number, lane) in self.lanes.iter_mut().enumerate() {
-            let ours = |d: &&Datagram| usize::from(d.source_port) % LANES == number;
-            let datagrams: Vec<&Datagram> = outbox.datagrams().iter().filter(ours).collect();
-            if !datagrams.is_empty() {
-                lane.send(&datagrams, outbox, counters);
+            if used & 1 << number != 0 {
+                let ours = outbox.datagrams().iter().filter(|d| lane_of(d) == number);
+                lane.send(&ours.collect::<Vec<_>>(), outbox, counters);
             }
         }
         outbox.clear();
@@ -101,25 +133,26 @@ impl Underlay for UdpUnderlay {
 impl UdpUnderlay {
     fn accept(
         &self,
-        mut packet: Packet,
+        packet: Packet,
         piece: &Received,
         pool: &Pool,
         counters: &Counters,
         burst: &mut Burst<'_, '_>,
     ) {
-        if piece.truncated {
-            return counters.count(Counter::UnderlayTruncated);
-        }
-        if !self.links.contains(&piece.link) {
-            return counters.count(Counter::UnderlayWrongLink);
-        }
-        packet.set_len(piece.len);
         let run_of = piece.run_of.unwrap_or(piece.len).max(1);
         counters.add(Counter::UnderlayRxDatagrams, piece.len.div_ceil(run_of));
         counters.add(Counter::UnderlayRxBytes, piece.len);
         burst.begin(piece.src, piece.dst);
-        let merged = coalesce::split(packet, run_of, pool, &mut burst.frames);
+        let merged = coalesce::split(packet, run_of, self.joining, pool, &mut burst.frames);
         counters.add(Counter::UnderlayRxMerged, merged);
+    }
+
+    /// The kernel tells the sum of what was lost, with the next piece that was not.
+    fn count_losses(&mut self, counters: &Counters) {
+        if let Some(lost) = self.pieces.iter().rev().find_map(|piece| piece.lost) {
+            counters.add(Counter::UnderlayOverrun, lost.wrapping_sub(self.lost) as usize);
+            self.lost = lost;
+        }
     }
 }
 
@@ -154,7 +187,7 @@ fn is_nothing(error: &io::Error) -> bool {
 }
 
 fn sender() -> io::Result<OwnedFd> {
-    let fd = socket(0)?;
+    let fd = socket(0, false)?;
     let buffer = [SocketOption::SEND_BUFFER_FORCE, SocketOption::SEND_BUFFER];
     set_buffer(&fd, buffer, SOCKET_BUFFER)?;
     udp::set_option(&fd, SocketOption::RECEIVE_BUFFER, NO_BUFFER)?;
@@ -163,11 +196,14 @@ fn sender() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn socket(port: u16) -> io::Result<OwnedFd> {
+fn socket(port: u16, shared: bool) -> io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = socket_with(AddressFamily::INET6, SocketType::DGRAM, flags, None)?;
     sockopt::set_ipv6_v6only(&fd, true)?;
+    if shared {
+        udp::set_option(&fd, SocketOption::SHARE_PORT, 1)?;
+    }
     bind(&fd, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))?;
     Ok(fd)
 }

@@ -10,15 +10,17 @@
 mod bare;
 mod netns;
 
-use netns::{DEVICE, Host, Namespace, as_root, two_hosts};
+use netns::{DEVICE, Host, Namespace, Plan, as_root, planned_hosts, two_hosts};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
+use xde_linux::check;
+use xde_linux::coalesce::Joining;
 use xde_linux::counters::Counter;
-use xde_linux::sys::link;
-use xde_linux::tap::{GuestOffloads, Tap};
-use xde_linux::worker::Command;
+use xde_linux::port::tap::Tap;
+use xde_linux::port::{GuestOffloads, PortKind};
+use xde_linux::sys::{link, udp};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,9 +64,11 @@ fn transfer([one, two]: &[Host; 2], addr: &str) {
 }
 
 /// Counters that say a frame was lost.
-const LOSSES: [Counter; 13] = [
+const LOSSES: [Counter; 15] = [
     Counter::BadVnetHeader,
     Counter::GuestFrameShort,
+    Counter::GuestFrameLong,
+    Counter::LinkOverrun,
     Counter::TapReadError,
     Counter::TapShortWrite,
     Counter::TapRefused,
@@ -111,6 +115,66 @@ fn streams_arrive_as_sent_without_offloads() {
         let [one, _] = &hosts;
         let frames = one.count(Counter::GuestRxFrames);
         assert_eq!(one.count(Counter::UnderlayTxDatagrams), frames, "nothing was to be cut");
+    });
+}
+
+#[test]
+fn streams_arrive_as_sent_over_links() {
+    as_root("streams_arrive_as_sent_over_links", || {
+        let plan = Plan { ports: PortKind::Link, ..Plan::new(9000, GuestOffloads::All) };
+        let hosts = planned_hosts(plan);
+        FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+        assert_no_losses(&hosts);
+        let [one, two] = &hosts;
+        let frames = one.count(Counter::GuestRxFrames);
+        let datagrams = one.count(Counter::UnderlayTxDatagrams);
+        assert!(datagrams > 4 * frames, "{frames} frames were cut into {datagrams} datagrams");
+        assert!(two.count(Counter::UnderlayRxMerged) > datagrams / 2);
+    });
+}
+
+#[test]
+fn streams_arrive_as_sent_by_several_workers() {
+    as_root("streams_arrive_as_sent_by_several_workers", || {
+        for ports in [PortKind::Tap, PortKind::Link] {
+            let plan = Plan { ports, workers: 3, ..Plan::new(9000, GuestOffloads::All) };
+            let hosts = planned_hosts(plan);
+            FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+            assert_no_losses(&hosts);
+        }
+    });
+}
+
+#[test]
+fn equal_datagrams_are_joined_and_arrive_apart() {
+    as_root("equal_datagrams_are_joined_and_arrive_apart", || {
+        for ports in [PortKind::Tap, PortKind::Link] {
+            let hosts = planned_hosts(Plan { ports, ..Plan::new(9000, GuestOffloads::All) });
+            let [one, two] = &hosts;
+            for addr in FAMILIES {
+                let addr: SocketAddr = addr.parse().unwrap();
+                let any = if addr.is_ipv4() { "10.0.0.1:0" } else { "[fd99::1]:0" };
+                let receiver = two.guest.enter(|| UdpSocket::bind(addr).unwrap());
+                receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+                let sender = one.guest.enter(|| UdpSocket::bind(any).unwrap());
+                // One super-frame of 40 datagrams, the last one shorter; it must be cut to cross.
+                udp::set_option(&sender, udp::SocketOption::SEND_RUNS, 100).unwrap();
+                let sent = pattern(39 * 100 + 7);
+                sender.send_to(&sent, addr).unwrap();
+                let (mut buffer, mut seen) = ([0; 9000], Vec::new());
+                for number in 1..=40 {
+                    let len = receiver.recv(&mut buffer).unwrap();
+                    assert_eq!(len, if number == 40 { 7 } else { 100 });
+                    seen.extend_from_slice(&buffer[..len]);
+                }
+                assert!(seen == sent);
+            }
+            assert_no_losses(&hosts);
+            assert!(one.count(Counter::UnderlayTxDatagrams) >= 80);
+            if check::joining() == Joining::TcpAndUdp {
+                assert!(two.count(Counter::UnderlayRxMerged) >= 78);
+            }
+        }
     });
 }
 
@@ -198,7 +262,7 @@ fn a_device_lives_as_long_as_its_port() {
         let [one, two] = two_hosts(9000, GuestOffloads::All);
         let index = || two.guest.enter(|| link::index(DEVICE));
         assert!(index().is_ok());
-        two.remote.order(Command::RemovePort(bare::PORT)).unwrap();
+        two.crew.remove_port(bare::PORT).unwrap();
         // Other tests of this process start programs, which have the device open for a moment.
         until("the device is gone", || {
             index().is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
@@ -209,8 +273,8 @@ fn a_device_lives_as_long_as_its_port() {
         until("the frame is counted", || two.count(Counter::NoSuchPort) > 0);
         // The name is free again, but only once.
         two.namespace.enter(|| {
-            let tap = Tap::create(DEVICE, 1500, GuestOffloads::All).unwrap();
-            let error = Tap::create(DEVICE, 1500, GuestOffloads::All).unwrap_err();
+            let tap = Tap::create(DEVICE, 1500, GuestOffloads::All, 1).unwrap();
+            let error = Tap::create(DEVICE, 1500, GuestOffloads::All, 1).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ResourceBusy);
             drop(tap);
         });
@@ -227,7 +291,7 @@ fn a_device_that_others_removed_is_noticed_once() {
         sender.send_to(b"who is there?", FAMILIES[1]).unwrap();
         until("the frame is counted", || two.count(Counter::NoSuchPort) > 0);
         assert_eq!(two.count(Counter::TapReadError), 1);
-        two.remote.order(Command::RemovePort(bare::PORT)).unwrap();
+        two.crew.remove_port(bare::PORT).unwrap();
     });
 }
 
@@ -246,7 +310,7 @@ fn frames_for_a_guest_that_is_down_are_counted() {
 fn without_an_underlay_frames_are_counted() {
     as_root("without_an_underlay_frames_are_counted", || {
         let [one, _two] = two_hosts(9000, GuestOffloads::All);
-        one.remote.order(Command::ClearUnderlay).unwrap();
+        one.crew.clear_underlay().unwrap();
         until("the port is free", || one.namespace.enter(|| UdpSocket::bind("[::]:6081").is_ok()));
         let sender = one.guest.enter(|| UdpSocket::bind("[fd99::1]:0").unwrap());
         sender.send_to(b"who is there?", FAMILIES[1]).unwrap();

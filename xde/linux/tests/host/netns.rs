@@ -14,12 +14,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
+use xde_linux::check;
 use xde_linux::counters::{Counter, Counters};
+use xde_linux::crew::{self, Crew};
 use xde_linux::host::Clock;
+use xde_linux::port::link::Link;
+use xde_linux::port::tap::Tap;
+use xde_linux::port::{GuestOffloads, PortKind};
 use xde_linux::sys::{link, tun};
-use xde_linux::tap::{GuestOffloads, Tap};
 use xde_linux::underlay::udp::UdpUnderlay;
-use xde_linux::worker::{self, Command as Order, Pace, Remote, Worker};
+use xde_linux::worker::{Pace, Worker};
 
 /// Name of each port's device.
 pub const DEVICE: &str = "g0";
@@ -86,40 +90,60 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {error}");
 }
 
+/// How two hosts are made.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub underlay_mtu: u16,
+    pub offloads: GuestOffloads,
+    pub ports: PortKind,
+    pub workers: usize,
+}
+
+impl Plan {
+    /// The usual way, but for these.
+    pub fn new(underlay_mtu: u16, offloads: GuestOffloads) -> Self {
+        Self { underlay_mtu, offloads, ports: PortKind::Tap, workers: 1 }
+    }
+}
+
 /// A host with one port, and its guest.
 pub struct Host {
     pub namespace: Namespace,
     pub guest: Namespace,
     pub counters: Arc<Counters>,
-    pub remote: Remote,
+    pub crew: Crew,
     stop: Option<UnixStream>,
-    packets: Option<JoinHandle<std::io::Result<()>>>,
+    packets: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Host {
-    fn start(namespace: Namespace, number: u16, offloads: GuestOffloads) -> Self {
+    fn start(namespace: Namespace, number: u16, plan: Plan) -> Self {
         let addr = |number: u16| format!("fd00::{number}").parse().unwrap();
         let engine = Arc::new(Bare::new(addr(number), addr(3 - number)));
         let (stop, stopped) = UnixStream::pair().unwrap();
-        let (orders, remote) = worker::remote().unwrap();
         let counters = Arc::new(Counters::default());
-        let shared = Arc::clone(&counters);
-        let packets = thread::spawn(move || {
-            Worker::new(orders, engine, Clock::start(), Pace::default(), shared)?.run(&stopped)
+        let (mut remotes, mut packets) = (Vec::new(), Vec::new());
+        for _ in 0..plan.workers {
+            let (orders, remote) = crew::remote().unwrap();
+            let (engine, counters) = (Arc::clone(&engine), Arc::clone(&counters));
+            let stopped = stopped.try_clone().unwrap();
+            let (clock, pace) = (Clock::start(), Pace::default());
+            packets.push(thread::spawn(move || {
+                Worker::new(orders, engine, clock, pace, counters)?.run(&stopped)
+            }));
+            remotes.push(remote);
+        }
+        let crew = Crew::new(remotes);
+        namespace.enter(|| {
+            let links = [link::index(LINK).unwrap()];
+            let underlays = UdpUnderlay::open(&links, check::joining(), plan.workers).unwrap();
+            crew.set_underlay(underlays).unwrap();
         });
-        let (tap, underlay) = namespace.enter(|| {
-            let tap = Tap::create(DEVICE, 1500, offloads).unwrap();
-            (tap, UdpUnderlay::open(vec![link::index(LINK).unwrap()]).unwrap())
-        });
-        remote.order(Order::SetUnderlay(Box::new(underlay))).unwrap();
-        remote.order(Order::AddPort(PORT, tap)).unwrap();
-        let guest = Namespace::new("guest");
-        namespace.ip(&format!("link set {DEVICE} netns {}", guest.name()));
+        let guest = attach(&namespace, &crew, plan);
         guest.ip(&format!("link set {DEVICE} up"));
         guest.ip(&format!("addr add 10.0.0.{number}/24 dev {DEVICE}"));
         guest.ip(&format!("addr add fd99::{number}/64 dev {DEVICE} nodad"));
-        let (stop, packets) = (Some(stop), Some(packets));
-        Self { namespace, guest, counters, remote, stop, packets }
+        Self { namespace, guest, counters, crew, stop: Some(stop), packets }
     }
 
     pub fn count(&self, counter: Counter) -> u64 {
@@ -127,25 +151,52 @@ impl Host {
     }
 }
 
+/// A guest, and the port's device that leads to it.
+fn attach(namespace: &Namespace, crew: &Crew, plan: Plan) -> Namespace {
+    let guest = Namespace::new("guest");
+    match plan.ports {
+        PortKind::Tap => {
+            let queues =
+                namespace.enter(|| Tap::create(DEVICE, 1500, plan.offloads, plan.workers).unwrap());
+            crew.add_port(PORT, queues).unwrap();
+            namespace.ip(&format!("link set {DEVICE} netns {}", guest.name()));
+        }
+        PortKind::Link => {
+            let peer = format!("type veth peer name {DEVICE} netns {}", guest.name());
+            namespace.ip(&format!("link add {DEVICE} {peer}"));
+            namespace.ip(&format!("link set {DEVICE} up"));
+            // The kernel's settings are those of the thread's namespace.
+            let queues = namespace.enter(|| Link::open(DEVICE, 1500, plan.workers).unwrap());
+            crew.add_port(PORT, queues).unwrap();
+        }
+    }
+    guest
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(packets) = self.packets.take()
-            && !thread::panicking()
-        {
-            packets.join().unwrap().unwrap();
+        for packets in self.packets.drain(..) {
+            if !thread::panicking() {
+                packets.join().unwrap().unwrap();
+            }
         }
     }
 }
 
 /// Two hosts, with an underlay of that MTU between them.
 pub fn two_hosts(underlay_mtu: u16, offloads: GuestOffloads) -> [Host; 2] {
+    planned_hosts(Plan::new(underlay_mtu, offloads))
+}
+
+/// Two hosts of that plan, with an underlay between them.
+pub fn planned_hosts(plan: Plan) -> [Host; 2] {
     let [one, two] = [Namespace::new("h1"), Namespace::new("h2")];
     let other = two.name();
     one.ip(&format!("link add {LINK} type veth peer name {LINK} netns {other}"));
     for (namespace, number) in [(&one, 1), (&two, 2)] {
-        namespace.ip(&format!("link set {LINK} mtu {underlay_mtu} up"));
+        namespace.ip(&format!("link set {LINK} mtu {} up", plan.underlay_mtu));
         namespace.ip(&format!("addr add fd00::{number}/64 dev {LINK} nodad"));
     }
-    [Host::start(one, 1, offloads), Host::start(two, 2, offloads)]
+    [Host::start(one, 1, plan), Host::start(two, 2, plan)]
 }

@@ -2,70 +2,81 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Puts TCP segments that came together back into one super-frame.
+//! Puts segments that came together back into one super-frame.
 //!
 //! The kernel receives a run of equal datagrams in one piece. [`split`] takes it apart into the
-//! frames in it, and joins neighbouring segments of one TCP connection, so that the engine judges
-//! and rewrites them once and the guest's kernel takes them in one call.
+//! frames in it, and joins neighbouring segments of one TCP connection, or equal UDP datagrams of
+//! one flow, so that the engine judges and rewrites them once and the guest's kernel takes them in
+//! one call.
 //!
 //! Joined are only segments that lose nothing by it: same Geneve header and options, same inner
-//! headers but for lengths, checksums, identification and sequence number, no flag but ACK (and
-//! PSH, which ends the frame), sequence numbers that follow on, and **checksums that hold**: the
-//! joined frame's is filled in by whoever cuts it again, which would hide a damaged payload.
+//! headers but for lengths, checksums, identification and sequence number; for TCP no flag but ACK
+//! (and PSH, which ends the frame) and sequence numbers that follow on; and **checksums that
+//! hold**: the joined frame's is filled in by whoever cuts it again, which would hide a damaged
+//! payload. A UDP datagram without a checksum has none that holds.
 
-use crate::inner::{Family, Layout, TCP, TCP_MIN_LEN};
+mod segment;
+
+use crate::inner::{Family, Layout, UDP};
 use crate::packet::{Packet, Pool};
-use crate::sum;
 use opte::checksum::Sum;
 use opte::frame::{ChecksumState, Offload, SegmentKind, Segmentation};
+use segment::{IPV6_LEN, PSH, Segment, TCP_FLAGS, pseudo};
 use std::ops::Range;
 
-/// Length of a Geneve header without options (RFC 8926, section 3.4).
-const GENEVE_LEN: usize = 8;
 const MAX_IP_LEN: usize = 65_535;
-const IPV6_LEN: usize = 40;
-/// Flag of IPv4, in the byte where it stands.
-const DONT_FRAGMENT: u8 = 0x40;
-const ACK: u8 = 0x10;
-const PSH: u8 = 0x08;
-const TCP_FLAGS: usize = 13;
-const TCP_CHECKSUM: usize = 16;
+/// Datagrams in one UDP super-frame (`UDP_MAX_SEGMENTS` of Linux before 6.9).
+const MAX_DATAGRAMS: usize = 64;
+
+/// Which transports are joined.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Joining {
+    /// TCP alone: guests' devices do not take UDP super-frames (Linux before 6.2).
+    Tcp,
+    /// TCP and UDP.
+    TcpAndUdp,
+}
 
 /// Takes apart a piece of several datagrams of `run_of` bytes each (the last may be shorter) into
 /// frames that still have their Geneve headers. Answers how many datagrams were joined to others.
-pub fn split(mut piece: Packet, run_of: usize, pool: &Pool, out: &mut Vec<Packet>) -> usize {
+pub fn split(
+    mut piece: Packet,
+    run_of: usize,
+    joining: Joining,
+    pool: &Pool,
+    out: &mut Vec<Packet>,
+) -> usize {
     let datagrams = piece.bytes().len().div_ceil(run_of.max(1));
     if datagrams <= 1 {
         out.push(piece);
         return 0;
     }
-    let joined = join(piece.bytes_mut(), run_of);
-    let merged = datagrams - joined.len();
+    let joined = join(piece.bytes_mut(), run_of, joining);
+    let Some((first, others)) = joined.split_first() else { return 0 };
     // The first frame keeps the buffer, the others are copied out of it.
-    let mut rest = joined.into_iter();
-    let Some(first) = rest.next() else { return 0 };
-    let others: Vec<Packet> = rest
-        .map(|other| {
-            let bytes = piece.bytes().get(other.range.clone()).unwrap_or_default();
-            let mut packet = pool.packet_of(bytes);
-            packet.set_offload(other.offload());
-            packet
-        })
-        .collect();
-    piece.set_len(first.range.len());
-    piece.set_offload(first.offload());
+    let at = out.len();
     out.push(piece);
-    out.extend(others);
-    merged
+    for other in others {
+        let piece = out.get(at).map(Packet::bytes).unwrap_or_default();
+        let mut packet = pool.packet_of(piece.get(other.range.clone()).unwrap_or_default());
+        packet.set_offload(other.offload());
+        out.push(packet);
+    }
+    if let Some(piece) = out.get_mut(at) {
+        piece.set_len(first.range.len());
+        piece.set_offload(first.offload());
+    }
+    datagrams - joined.len()
 }
 
 /// Joins what can be joined, in place. The frames' ranges are in order; the first begins at 0.
-fn join(bytes: &mut [u8], run_of: usize) -> Vec<Joined> {
+fn join(bytes: &mut [u8], run_of: usize, joining: Joining) -> Vec<Joined> {
     let mut frames: Vec<Joined> = Vec::new();
     let len = bytes.len();
     for at in (0..len).step_by(run_of) {
         let range = at..(at + run_of).min(len);
-        let segment = Segment::of(bytes, range.clone());
+        let segment = Segment::of(bytes, range.clone())
+            .filter(|segment| joining == Joining::TcpAndUdp || segment.layout.protocol != UDP);
         if let (Some(last), Some(segment)) = (frames.last_mut(), &segment)
             && last.take(segment, bytes)
         {
@@ -79,113 +90,6 @@ fn join(bytes: &mut [u8], run_of: usize) -> Vec<Joined> {
     frames
 }
 
-/// A TCP segment in a datagram that may be joined: all of its checksums hold.
-#[derive(Clone, Debug)]
-struct Segment {
-    /// The datagram.
-    datagram: Range<usize>,
-    /// Length of the Geneve header.
-    geneve: usize,
-    /// Where the inner headers are, from the inner Ethernet header.
-    layout: Layout,
-    /// Length of all headers, Geneve to TCP.
-    headers: usize,
-}
-
-impl Segment {
-    fn of(bytes: &[u8], datagram: Range<usize>) -> Option<Self> {
-        let whole = bytes.get(datagram.clone())?;
-        let geneve = GENEVE_LEN + usize::from(whole.first()? & 0x3f) * 4;
-        let frame = whole.get(geneve..)?;
-        let layout = Layout::of(frame)?;
-        let payload = layout.payload(frame)?;
-        let ip_len = layout.transport - Layout::IP;
-        let plain = layout.protocol == TCP
-            && layout.end == frame.len()
-            && payload < frame.len()
-            && frame.get(layout.transport + TCP_FLAGS)? & !PSH == ACK
-            && ip_len == if layout.family == Family::V4 { 20 } else { IPV6_LEN };
-        let holds = || {
-            let ip = frame.get(Layout::IP..layout.transport).unwrap_or_default();
-            let ip_holds =
-                layout.family == Family::V6 || Sum::default().bytes(ip).folded() == 0xffff;
-            let transport = frame.get(layout.transport..).unwrap_or_default();
-            ip_holds
-                && pseudo(&layout, frame, transport.len())
-                    .word(sum::of(transport).folded())
-                    .folded()
-                    == 0xffff
-        };
-        (plain && holds()).then(|| Self { datagram, geneve, layout, headers: geneve + payload })
-    }
-
-    fn payload(&self) -> Range<usize> {
-        self.datagram.start + self.headers..self.datagram.end
-    }
-
-    /// A number in the TCP header.
-    fn seq(&self, bytes: &[u8]) -> u32 {
-        let at = self.datagram.start + self.geneve + self.layout.transport + 4;
-        bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
-    }
-
-    /// Whether an IPv4 identification that is `steps` after the first is told by the first: it
-    /// follows on, or the packet is never fragmented, and then it means nothing (RFC 6864,
-    /// section 4.1).
-    fn identification_follows(&self, other: &Self, steps: usize, bytes: &[u8]) -> bool {
-        let field = |segment: &Self| {
-            let at = segment.datagram.start + segment.geneve + Layout::IP + 4;
-            bytes.get(at..).and_then(|b| b.first_chunk::<4>()).copied().unwrap_or_default()
-        };
-        let ([a, b, ..], [c, d, flags, _]) = (field(self), field(other));
-        let expected = u16::from_be_bytes([a, b]).wrapping_add(steps as u16);
-        self.layout.family == Family::V6
-            || flags & DONT_FRAGMENT != 0
-            || expected == u16::from_be_bytes([c, d])
-    }
-
-    fn has_push(&self, bytes: &[u8]) -> bool {
-        let at = self.datagram.start + self.geneve + self.layout.transport + TCP_FLAGS;
-        bytes.get(at).is_some_and(|flags| flags & PSH != 0)
-    }
-
-    /// Whether the headers agree in all that stays when two segments are joined.
-    fn agrees(&self, other: &Self, bytes: &[u8]) -> bool {
-        let shape = (self.geneve, self.layout.family, self.headers);
-        if shape != (other.geneve, other.layout.family, other.headers) {
-            return false;
-        }
-        let (Some(a), Some(b)) = (
-            bytes.get(self.datagram.start..).and_then(|b| b.get(..self.headers)),
-            bytes.get(other.datagram.start..).and_then(|b| b.get(..other.headers)),
-        ) else {
-            return false;
-        };
-        let ip = self.geneve + Layout::IP;
-        let tcp = self.geneve + self.layout.transport;
-        // What may differ: IPv4 length, identification and checksum; IPv6 length; then sequence
-        // number, PSH and checksum of TCP.
-        let different: [Range<usize>; 2] = match self.layout.family {
-            Family::V4 => [ip + 2..ip + 6, ip + 10..ip + 12],
-            Family::V6 => [ip + 4..ip + 6, ip + 6..ip + 6],
-        };
-        let [length, checksum] = different;
-        let parts = [
-            0..length.start,
-            length.end..checksum.start,
-            checksum.end..tcp + 4,
-            tcp + 8..tcp + TCP_FLAGS,
-            tcp + TCP_FLAGS + 1..tcp + TCP_CHECKSUM,
-            tcp + TCP_CHECKSUM + 2..self.headers,
-        ];
-        parts.into_iter().all(|part| a.get(part.clone()) == b.get(part))
-    }
-}
-
-fn pseudo(layout: &Layout, frame: &[u8], len: usize) -> Sum {
-    Sum::default().bytes(layout.addresses(frame)).word(TCP.into()).word(len as u16)
-}
-
 /// A frame in the making.
 struct Joined {
     /// Its bytes in the piece.
@@ -194,8 +98,8 @@ struct Joined {
     head: Option<Segment>,
     /// Segments in it.
     count: usize,
-    /// The next sequence number.
-    next: u32,
+    /// The next sequence number, of TCP.
+    next: Option<u32>,
     /// A segment shorter than the first, or one with PSH, was the last.
     closed: bool,
     pushed: bool,
@@ -203,7 +107,7 @@ struct Joined {
 
 impl Joined {
     fn new(range: Range<usize>, head: Option<Segment>) -> Self {
-        Self { range, head, count: 1, next: 0, closed: false, pushed: false }
+        Self { range, head, count: 1, next: None, closed: false, pushed: false }
     }
 
     /// Length of each segment's payload.
@@ -215,12 +119,13 @@ impl Joined {
     fn take(&mut self, next: &Segment, bytes: &mut [u8]) -> bool {
         let Some(head) = &self.head else { return false };
         if self.count == 1 {
-            self.next = head.seq(bytes).wrapping_add(head.payload().len() as u32);
+            self.next = after(head.seq(bytes), head.payload().len());
             self.closed = head.has_push(bytes);
         }
         let payload = next.payload();
         let fits = !self.closed
             && payload.len() <= self.size()
+            && (head.layout.protocol != UDP || self.count < MAX_DATAGRAMS)
             && self.range.len() + payload.len() - head.geneve - Layout::IP <= MAX_IP_LEN
             && next.seq(bytes) == self.next
             && head.identification_follows(next, self.count, bytes)
@@ -230,7 +135,7 @@ impl Joined {
         }
         self.pushed = next.has_push(bytes);
         self.closed = self.pushed || payload.len() < self.size();
-        self.next = self.next.wrapping_add(payload.len() as u32);
+        self.next = after(self.next, payload.len());
         // Segments only ever move towards the front, over headers that are no longer needed.
         let end = self.range.end + payload.len();
         bytes.copy_within(payload, self.range.end);
@@ -247,7 +152,7 @@ impl Joined {
         let Some(frame) = bytes.get_mut(start..self.range.end) else { return };
         let pseudo = pseudo(&layout, frame, frame.len() - layout.transport).folded();
         let ip_len = frame.len() - Layout::IP;
-        let Some((front, tcp)) = frame.split_at_mut_checked(layout.transport) else { return };
+        let Some((front, transport)) = frame.split_at_mut_checked(layout.transport) else { return };
         let Some(ip) = front.get_mut(Layout::IP..) else { return };
         match layout.family {
             Family::V4 => {
@@ -257,8 +162,11 @@ impl Joined {
             }
             Family::V6 => put(ip, 4, (ip_len - IPV6_LEN) as u16),
         }
-        put(tcp, TCP_CHECKSUM, pseudo);
-        if let (Some(flags), true) = (tcp.get_mut(TCP_FLAGS), self.pushed) {
+        if layout.protocol == UDP {
+            put(transport, 4, transport.len() as u16);
+        }
+        put(transport, layout.checksum_offset().unwrap_or(0), pseudo);
+        if let (Some(flags), true) = (transport.get_mut(TCP_FLAGS), self.pushed) {
             *flags |= PSH;
         }
     }
@@ -268,14 +176,21 @@ impl Joined {
         if self.count == 1 {
             return Offload { checksum: ChecksumState::Verified, segments: None };
         }
+        let is_udp = head.layout.protocol == UDP;
+        let kind = if is_udp { SegmentKind::Udp } else { SegmentKind::Tcp };
         Offload {
             checksum: ChecksumState::Partial {
                 start: head.layout.transport as u16,
-                offset: TCP_CHECKSUM as u16,
+                offset: head.layout.checksum_offset().unwrap_or(0) as u16,
             },
-            segments: Some(Segmentation { kind: SegmentKind::Tcp, size: self.size() as u16 }),
+            segments: Some(Segmentation { kind, size: self.size() as u16 }),
         }
     }
+}
+
+/// The sequence number `len` bytes later.
+fn after(seq: Option<u32>, len: usize) -> Option<u32> {
+    seq.map(|seq| seq.wrapping_add(len as u32))
 }
 
 fn put(bytes: &mut [u8], at: usize, number: u16) {
@@ -284,12 +199,10 @@ fn put(bytes: &mut [u8], at: usize, number: u16) {
     }
 }
 
-const _: () = assert!(TCP_MIN_LEN > TCP_CHECKSUM + 1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inner::samples;
+    use crate::inner::{TCP, samples};
     use crate::segment::Cutter;
     use proptest::prelude::*;
 
@@ -298,7 +211,17 @@ mod tests {
     /// A super-frame as a guest would send it, cut into datagrams.
     fn datagrams(family: Family, seq: u32, flags: u8, payload: &[u8], size: u16) -> Vec<Vec<u8>> {
         let frame = samples::ip(family, TCP, &samples::tcp(seq, flags, payload));
-        let cutter = Cutter::new(&frame, Segmentation { kind: SegmentKind::Tcp, size }).unwrap();
+        cut(&frame, Segmentation { kind: SegmentKind::Tcp, size })
+    }
+
+    /// The same of UDP.
+    fn udp_datagrams(family: Family, payload: &[u8], size: u16) -> Vec<Vec<u8>> {
+        let frame = samples::ip(family, UDP, &samples::udp(payload));
+        cut(&frame, Segmentation { kind: SegmentKind::Udp, size })
+    }
+
+    fn cut(frame: &[u8], segments: Segmentation) -> Vec<Vec<u8>> {
+        let cutter = Cutter::new(frame, segments).unwrap();
         let datagram = |index| {
             let mut bytes = GENEVE.to_vec();
             cutter.write_header(index, &mut bytes);
@@ -314,7 +237,7 @@ mod tests {
         let bytes = datagrams.concat();
         piece.room_mut()[..bytes.len()].copy_from_slice(&bytes);
         piece.set_len(bytes.len());
-        let merged = split(piece, datagrams[0].len(), &pool, &mut out);
+        let merged = split(piece, datagrams[0].len(), Joining::TcpAndUdp, &pool, &mut out);
         (out, merged)
     }
 
@@ -357,14 +280,32 @@ mod tests {
         }
 
         #[test]
+        fn joining_undoes_cutting_of_datagrams(
+            v6: bool,
+            payload in proptest::collection::vec(any::<u8>(), 1..5000),
+            size in 100u16..1500,
+        ) {
+            let family = if v6 { Family::V6 } else { Family::V4 };
+            let sent = udp_datagrams(family, &payload, size);
+            let (frames, merged) = split_all(&sent);
+            prop_assert_eq!((frames.len(), merged), (1, sent.len() - 1));
+            prop_assert_eq!(cut_again(&frames), sent);
+        }
+
+        #[test]
         fn a_changed_byte_is_never_lost(
+            udp: bool,
             v6: bool,
             payload in proptest::collection::vec(any::<u8>(), 1000..2000),
             at in 0usize..4096,
             change in 1u8..,
         ) {
             let family = if v6 { Family::V6 } else { Family::V4 };
-            let mut sent = datagrams(family, 7, 0, &payload, 500);
+            let mut sent = if udp {
+                udp_datagrams(family, &payload, 500)
+            } else {
+                datagrams(family, 7, 0, &payload, 500)
+            };
             let which = at % sent.len();
             let place = at / sent.len() % sent[which].len();
             sent[which][place] ^= change;
@@ -379,10 +320,24 @@ mod tests {
         ) {
             let pool = Pool::default();
             let mut out = Vec::new();
-            split(pool.packet_of(&bytes), run_of, &pool, &mut out);
+            split(pool.packet_of(&bytes), run_of, Joining::TcpAndUdp, &pool, &mut out);
             let seen: Vec<u8> = out.iter().flat_map(|p| p.bytes().to_vec()).collect();
             prop_assert_eq!(seen, bytes);
         }
+    }
+
+    #[test]
+    fn datagrams_are_joined_only_where_that_is_wanted_and_up_to_a_limit() {
+        let sent = udp_datagrams(Family::V6, &[7; 100 * (MAX_DATAGRAMS + 1)], 100);
+        assert_eq!(split_all(&sent).0.len(), 2);
+        let (pool, mut out) = (Pool::default(), Vec::new());
+        let piece = pool.packet_of(&sent.concat());
+        assert_eq!(split(piece, sent[0].len(), Joining::Tcp, &pool, &mut out), 0);
+        assert_eq!(out.len(), sent.len());
+        let mut unsure = sent[..2].to_vec();
+        let checksum = GENEVE.len() + 54 + 6;
+        unsure[1][checksum..checksum + 2].fill(0);
+        assert_eq!(split_all(&unsure).0.len(), 2, "without a checksum");
     }
 
     #[test]
