@@ -53,6 +53,10 @@ counters! {
     UnderlayTxBytes = "underlay_tx_bytes",
     /// Calls in which these were sent, one for a run of equal datagrams.
     UnderlayTxRuns = "underlay_tx_runs",
+    /// Frames (super-frames count once) that a boundary sent out straight to the next device.
+    OutsideTxFrames = "outside_tx_frames",
+    /// Packets that a boundary sent out by their destination address.
+    OutsideTxPackets = "outside_tx_packets",
 
     /// A guest's virtio-net header did not fit its frame.
     BadVnetHeader = "bad_vnet_header",

@@ -38,6 +38,7 @@ pub mod engine;
 pub mod host;
 pub mod hypervisor;
 pub mod inner;
+pub mod netlink;
 pub mod outbox;
 pub mod packet;
 pub mod platform;

@@ -5,9 +5,10 @@
 //! Carries packets between the outside link and the underlay, as the boundary decides.
 
 use super::outside::{Arrival, OutsideLink};
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::outbox::Outbox;
 use crate::packet::{Landings, Packet};
+use crate::port::link::Sent;
 use crate::segment::{Cutter, finish_checksum};
 use crate::sys::raw;
 use crate::underlay::Underlay;
@@ -15,6 +16,7 @@ use opte::frame::{ChecksumState, Frame, Rewrite};
 use opte::host::{Host, Moment};
 use opte::outer::Outer;
 use opte::wire::ETHER_LEN;
+use opte_api::MacAddr;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
@@ -32,6 +34,8 @@ pub struct Carrier<H: Host, U> {
     pub boundary: Arc<Boundary<H>>,
     /// The outside.
     pub outside: OutsideLink,
+    /// Link address of the outside interface.
+    pub outside_mac: MacAddr,
     /// The hypervisor hosts.
     pub underlay: U,
     /// Largest packet that the underlay takes, if that is known.
@@ -66,6 +70,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
             }
             self.carry_out(verdict, frame, now);
         }
+        self.flush_outside();
         self.underlay.send(&mut self.outbox, &self.counters);
         Ok(())
     }
@@ -82,6 +87,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
             let verdict = self.boundary.from_underlay(source, frame.bytes_mut(), now);
             self.carry_out(verdict, frame, now);
         }
+        self.flush_outside();
         self.underlay.send(&mut self.outbox, &self.counters);
     }
 
@@ -109,13 +115,19 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
         self.outbox.put(frame, &rewrite, &self.counters);
     }
 
-    /// Sends a packet out; one of several segments, which came joined, as these.
+    /// Sends a packet out; one of several segments, which came joined, as a whole if the link takes
+    /// it so, else as these.
     fn route(&mut self, destination: IpAddr, packet: Range<usize>, mut frame: Packet, now: Moment) {
         frame.set_len(packet.end);
         // The facts beside a frame count from its Ethernet header.
         if !frame.strip(packet.start.saturating_sub(ETHER_LEN)) {
             return self.count(BoundaryDrop::Offload);
         }
+        let longest = packet_len(&frame);
+        let put = self.outside.put(destination, longest, self.outside_mac, frame, now);
+        let Some(mut frame) = put else { return };
+        // Packets that went the other way until now must not be overtaken.
+        self.flush_outside();
         let offload = frame.offload();
         let Some(segments) = offload.segments else {
             if let ChecksumState::Partial { start, offset } = offload.checksum {
@@ -138,10 +150,21 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
         }
     }
 
+    fn flush_outside(&mut self) {
+        let (drops, counters) = (self.boundary.counters(), &self.counters);
+        self.outside.flush(|sent| match sent {
+            Sent::Whole(_) => counters.count(Counter::OutsideTxFrames),
+            Sent::NoRoom => drops.dropped(BoundaryDrop::Offload),
+            Sent::Refused(_, error) => drops.dropped(reason(error)),
+        });
+    }
+
     /// Sends the packet in `frame`.
     fn send_out(&mut self, destination: IpAddr, frame: &[u8], now: Moment) {
         let packet = frame.get(ETHER_LEN..).unwrap_or_default();
-        let Err(error) = self.outside.send_packet(destination, packet) else { return };
+        let Err(error) = self.outside.send_packet(destination, packet) else {
+            return self.counters.count(Counter::OutsideTxPackets);
+        };
         if error.raw_os_error() == Some(libc::EMSGSIZE)
             && let Ok(mtu) = self.outside.mtu()
         {

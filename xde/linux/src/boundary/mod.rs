@@ -5,7 +5,7 @@
 //! The role of a boundary host: `xde boundary`.
 //!
 //! [`xde::boundary`] decides about packets; here is what it decides for. `outside` is the link
-//! to the world, `carrier` moves packets between it and the underlay, `addresses` says which
+//! to the world, `hops` knows the next devices there, `carrier` moves packets between it and the underlay, `addresses` says which
 //! addresses the host itself has, `worker` waits for something to do. One thread moves packets,
 //! others serve requests.
 //!
@@ -15,6 +15,7 @@
 
 mod addresses;
 mod carrier;
+mod hops;
 mod outside;
 mod worker;
 

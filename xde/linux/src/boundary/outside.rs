@@ -2,14 +2,19 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! The outside link: frames come in through a packet socket, packets go out through raw sockets,
-//! so that the kernel's routes and neighbours decide where to.
+//! The outside link: frames come in through a packet socket. They go out through it, too, many in
+//! one call and super-frames whole, if the next device is known; else through raw sockets. In both
+//! cases the kernel's routes and neighbours decide where to.
 
+use super::hops::Hops;
 use crate::packet::{Landing, Landings, Packet};
+use crate::port::link::{Sent, send_frames};
 use crate::sys::udp::{SocketOption, set_option};
 use crate::sys::{link, raw};
 use crate::vnet;
 use anyhow::{Context, bail};
+use opte::host::Moment;
+use opte_api::MacAddr;
 use rustix::net::{AddressFamily, SendFlags};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +37,11 @@ pub struct OutsideLink {
     index: u32,
     frames: OwnedFd,
     packets: [OwnedFd; 2],
+    hops: Hops,
+    /// Largest packet that the link takes, as it was a moment ago.
+    mtu: u32,
+    /// Frames that leave at the end of the burst.
+    waiting: Vec<Packet>,
 }
 
 impl OutsideLink {
@@ -44,7 +54,48 @@ impl OutsideLink {
         let _ = set_option(&frames, SocketOption::RECEIVE_BUFFER_FORCE, RECEIVE_BUFFER);
         let ipv4 = raw::raw_socket(AddressFamily::INET, name).with_context(rights)?;
         let ipv6 = raw::raw_socket(AddressFamily::INET6, name).with_context(rights)?;
-        Ok(Self { name: name.into(), index, frames, packets: [ipv4, ipv6] })
+        let mtu = raw::mtu(&frames, name).context("cannot ask for the MTU")?;
+        let hops = Hops::open(index).context("cannot ask for routes")?;
+        let (name, packets, waiting) = (name.into(), [ipv4, ipv6], Vec::new());
+        Ok(Self { name, index, frames, packets, hops, mtu, waiting })
+    }
+
+    /// Links, addresses or routes have changed.
+    pub fn changed(&mut self) {
+        self.hops.forget();
+        self.mtu = self.mtu().unwrap_or(self.mtu);
+    }
+
+    /// Takes a frame to be sent at the end of the burst, whole as it is, to the next device on its
+    /// way; gives it back if it must go by its destination address. `longest` is the length of the
+    /// largest packet that it travels as.
+    pub fn put(
+        &mut self,
+        destination: IpAddr,
+        longest: u32,
+        source: MacAddr,
+        mut frame: Packet,
+        now: Moment,
+    ) -> Option<Packet> {
+        let hop = self.hops.next(destination, now);
+        let hop = hop.filter(|hop| longest <= hop.mtu.unwrap_or(self.mtu).min(self.mtu));
+        let (Some(hop), false) = (hop, needs_identification(frame.bytes())) else {
+            return Some(frame);
+        };
+        let ends = [hop.mac.0, source.0].concat();
+        match frame.bytes_mut().get_mut(..ends.len()) {
+            Some(front) => front.copy_from_slice(&ends),
+            None => return Some(frame),
+        }
+        self.waiting.push(frame);
+        None
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self, tell: impl FnMut(Sent<'_>)) {
+        if !self.waiting.is_empty() {
+            send_frames(&self.frames, &mut self.waiting, tell);
+        }
     }
 
     /// Fails once the link is gone. Another link of the same name is not the one that was opened.
@@ -97,6 +148,12 @@ impl AsFd for OutsideLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.frames.as_fd()
     }
+}
+
+/// An IPv4 packet that may be fragmented and has no identification yet: the kernel gives it one.
+fn needs_identification(frame: &[u8]) -> bool {
+    let is_ipv4 = frame.get(12..14) == Some(&[0x08, 0x00]);
+    is_ipv4 && matches!(frame.get(18..21), Some([0, 0, flags]) if flags & 0x40 == 0)
 }
 
 fn arrival(mut frame: Packet) -> Option<Arrival> {

@@ -19,6 +19,7 @@ use crate::underlay::udp::UdpUnderlay;
 use crate::vigil::Rounds;
 use crate::worker::Pace;
 use anyhow::Context;
+use opte_api::MacAddr;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl Worker {
         let carrier = Carrier {
             boundary,
             outside: OutsideLink::open(outside)?,
+            outside_mac: MacAddr::default(),
             underlay,
             underlay_mtu: None,
             counters,
@@ -105,6 +107,8 @@ impl Worker {
     fn refresh(&mut self) -> anyhow::Result<()> {
         let addresses = self.watch.read()?;
         tracing::debug!(?addresses);
+        self.carrier.outside_mac = addresses.outside.mac;
+        self.carrier.outside.changed();
         self.carrier.boundary.set_outside(addresses.outside);
         self.carrier.underlay.set_links(addresses.inner_links);
         let mtu = |link: String| raw::mtu(&self.carrier.outside, &link).ok();

@@ -117,34 +117,52 @@ impl PortQueue for Link {
     }
 
     fn write(&mut self, frames: &mut Vec<Packet>, counters: &Counters) {
-        frames.retain_mut(|packet| {
-            let header = Header::for_guest(packet.offload(), packet.bytes()).to_bytes();
-            let fits = header.first_chunk::<VNET_LEN>().is_some_and(|header| packet.push(header));
-            if !fits {
-                counters.count(Counter::BadRewrite);
-            }
-            fits
+        send_frames(&self.socket, frames, |sent| match sent {
+            Sent::Whole(packet) => count_written(packet, VNET_LEN, counters),
+            Sent::NoRoom => counters.count(Counter::BadRewrite),
+            Sent::Refused(_, error) => counters.count(reason(error)),
         });
-        let mut rest = frames.as_slice();
-        while let [first, ..] = rest {
-            let done = match raw::send(&self.socket, rest.iter().map(Packet::bytes)) {
-                Ok(sent) => {
-                    for packet in rest.iter().take(sent) {
-                        count_written(packet, VNET_LEN, counters);
-                    }
-                    sent.max(1)
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Err(error) => {
-                    tracing::debug!("a guest's link refuses {} bytes: {error}", first.len());
-                    counters.count(reason(&error));
-                    1
-                }
-            };
-            rest = rest.get(done..).unwrap_or_default();
-        }
-        frames.clear();
     }
+}
+
+/// What became of a frame.
+pub enum Sent<'a> {
+    /// The kernel has it.
+    Whole(&'a Packet),
+    /// There was no room for its header.
+    NoRoom,
+    /// The kernel did not take it. The frame has its virtio-net header in front.
+    Refused(&'a Packet, &'a io::Error),
+}
+
+/// Sends frames over the link of a packet socket, in as few calls as possible, and says what became
+/// of each; leaves `frames` empty.
+pub fn send_frames(socket: &OwnedFd, frames: &mut Vec<Packet>, mut tell: impl FnMut(Sent<'_>)) {
+    frames.retain_mut(|packet| {
+        let header = Header::for_guest(packet.offload(), packet.bytes()).to_bytes();
+        let fits = header.first_chunk::<VNET_LEN>().is_some_and(|header| packet.push(header));
+        if !fits {
+            tell(Sent::NoRoom);
+        }
+        fits
+    });
+    let mut rest = frames.as_slice();
+    while let [first, ..] = rest {
+        let done = match raw::send(socket, rest.iter().map(Packet::bytes)) {
+            Ok(sent) => {
+                let sent = sent.max(1);
+                rest.iter().take(sent).for_each(|packet| tell(Sent::Whole(packet)));
+                sent
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => {
+                tell(Sent::Refused(first, &error));
+                1
+            }
+        };
+        rest = rest.get(done..).unwrap_or_default();
+    }
+    frames.clear();
 }
 
 fn is_nothing(error: &io::Error) -> bool {

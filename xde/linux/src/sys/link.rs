@@ -4,7 +4,8 @@
 
 //! Network links by name (netdevice(7)).
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use crate::netlink::{Netlink, Request};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::ffi::{c_char, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -42,42 +43,16 @@ impl SuperFrames {
 
 /// Sets how many frames may wait for a link, and how large super-frames may be (rtnetlink(7)).
 pub fn set_limits(name: &str, queue_len: u32, frames: SuperFrames) -> io::Result<()> {
-    let attributes = [
-        (IFLA_TXQLEN, queue_len),
-        (IFLA_GSO_MAX_SIZE, frames.bytes),
-        (IFLA_GSO_MAX_SEGS, frames.segments),
-    ];
-    let mut request = Vec::new();
-    request.extend([0; 4]);
-    request.extend(RTM_NEWLINK.to_ne_bytes());
-    request.extend((libc::NLM_F_REQUEST as u16 | libc::NLM_F_ACK as u16).to_ne_bytes());
-    // Sequence number and sender; then family, type, index, flags and their mask.
-    request.extend([0; 8]);
-    request.extend([0; 4]);
-    request.extend(index(name)?.to_ne_bytes());
-    request.extend([0; 8]);
-    for (kind, value) in attributes {
-        request.extend(8u16.to_ne_bytes());
-        request.extend(kind.to_ne_bytes());
-        request.extend(value.to_ne_bytes());
-    }
-    let len = (request.len() as u32).to_ne_bytes();
-    request.splice(..4, len);
-    let kind = (AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC);
-    let netlink = rustix::net::socket_with(kind.0, kind.1, kind.2, None)?;
-    rustix::net::send(&netlink, &request, SendFlags::empty())?;
-    let mut answer = [0; 512];
-    let (_, len) = rustix::net::recv(&netlink, &mut answer[..], RecvFlags::empty())?;
-    // The answer is an error with its number, zero for none, behind the header of 16 bytes.
-    match answer.get(16..len).and_then(|body| body.first_chunk()) {
-        Some([0, 0, 0, 0]) => Ok(()),
-        Some(number) => Err(io::Error::from_raw_os_error(-i32::from_ne_bytes(*number))),
-        None => Err(io::ErrorKind::InvalidData.into()),
-    }
+    // Family, type; index; flags and their mask.
+    let fixed = [&[0; 4][..], &index(name)?.to_ne_bytes(), &[0; 8]].concat();
+    let request = Request::new(libc::RTM_NEWLINK, &fixed)
+        .acknowledged()
+        .with(libc::IFLA_TXQLEN, &queue_len.to_ne_bytes())
+        .with(IFLA_GSO_MAX_SIZE, &frames.bytes.to_ne_bytes())
+        .with(IFLA_GSO_MAX_SEGS, &frames.segments.to_ne_bytes());
+    Netlink::open()?.ask(request).map(drop)
 }
 
-const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
-const IFLA_TXQLEN: u16 = libc::IFLA_TXQLEN;
 const IFLA_GSO_MAX_SEGS: u16 = 40;
 const IFLA_GSO_MAX_SIZE: u16 = 41;
 

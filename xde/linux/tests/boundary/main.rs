@@ -95,6 +95,8 @@ fn tcp_carries_megabytes_both_ways() {
         // What the outside kernel sent as super-frames went on as segments.
         assert_eq!(lab.counter("drop_offload"), 0);
         assert_eq!(lab.counter("uncuttable"), 0);
+        // The kernel's word about the next device was asked for, and taken.
+        assert!(lab.counter("outside_tx_frames") > lab.counter("outside_tx_packets"));
     });
 }
 
