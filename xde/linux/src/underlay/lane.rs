@@ -10,6 +10,7 @@ use crate::outbox::{Datagram, Outbox};
 use crate::sys::udp::{self, Message};
 use opte::outer::GENEVE_PORT;
 use std::io::{self, IoSlice};
+use std::net::SocketAddrV6;
 use std::os::fd::OwnedFd;
 
 /// A sending socket.
@@ -32,6 +33,12 @@ impl Lane {
     /// The lane of a socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { socket, sends_runs: true }
+    }
+
+    /// The port that it sends from.
+    pub fn source_port(&self) -> io::Result<u16> {
+        let addr = SocketAddrV6::try_from(rustix::net::getsockname(&self.socket)?)?;
+        Ok(addr.port())
     }
 
     /// Sends datagrams of `outbox`, in order. What the kernel does not take is counted.

@@ -55,13 +55,24 @@ impl UdpUnderlay {
         for _ in 1..workers {
             receivers.push(socket(GENEVE_PORT, true)?);
         }
+        // All workers send through the same sockets, so that the outer source port of a flow, and
+        // with it the worker at the other end, does not depend on which of ours has sent.
+        let senders = (0..LANES).map(|_| sender()).collect::<io::Result<Vec<_>>>()?;
         let with_lanes = |receiver| {
             prepare(&receiver)?;
-            let lanes = (0..LANES).map(|_| sender().map(Lane::new)).collect::<io::Result<_>>()?;
+            let lane = |fd: &OwnedFd| fd.try_clone().map(Lane::new);
+            let lanes = senders.iter().map(lane).collect::<io::Result<_>>()?;
             let (links, pieces) = (links.to_vec(), Vec::new());
             Ok(Self { receiver, lanes, links, joining, pieces, lost: 0 })
         };
         receivers.into_iter().map(with_lanes).collect()
+    }
+}
+
+impl UdpUnderlay {
+    /// The outer source ports that packets leave with.
+    pub fn source_ports(&self) -> io::Result<Vec<u16>> {
+        self.lanes.iter().map(Lane::source_port).collect()
     }
 }
 

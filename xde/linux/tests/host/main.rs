@@ -10,9 +10,10 @@
 mod bare;
 mod netns;
 
-use netns::{DEVICE, Host, Namespace, Plan, as_root, planned_hosts, two_hosts};
+use netns::{DEVICE, Host, Namespace, Plan, as_root, in_namespaces, planned_hosts, two_hosts};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 use xde_linux::check;
@@ -21,6 +22,7 @@ use xde_linux::counters::Counter;
 use xde_linux::port::tap::Tap;
 use xde_linux::port::{GuestOffloads, PortKind};
 use xde_linux::sys::{link, udp};
+use xde_linux::underlay::udp::UdpUnderlay;
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,7 +122,7 @@ fn streams_arrive_as_sent_without_offloads() {
 
 #[test]
 fn streams_arrive_as_sent_over_links() {
-    as_root("streams_arrive_as_sent_over_links", || {
+    in_namespaces("streams_arrive_as_sent_over_links", || {
         let plan = Plan { ports: PortKind::Link, ..Plan::new(9000, GuestOffloads::All) };
         let hosts = planned_hosts(plan);
         FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
@@ -134,6 +136,25 @@ fn streams_arrive_as_sent_over_links() {
 }
 
 #[test]
+fn links_need_no_rights_outside_of_a_user_namespace() {
+    let name = "links_need_no_rights_outside_of_a_user_namespace";
+    let unshare = |script: &str| {
+        let all = ["--user", "--map-root-user", "--net", "--mount", "sh", "-c", script];
+        process::Command::new("unshare").args(all).output().unwrap()
+    };
+    if !unshare("true").status.success() {
+        return println!("{name}: skipped, this user may not make user namespaces");
+    }
+    let this = std::env::current_exe().unwrap();
+    let test = "--exact streams_arrive_as_sent_over_links --nocapture";
+    // Names of network namespaces are files in /run.
+    let output = unshare(&format!("mount -t tmpfs none /run && exec '{}' {test}", this.display()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed") && !said.contains("skipped"), "{said}");
+}
+
+#[test]
 fn streams_arrive_as_sent_by_several_workers() {
     as_root("streams_arrive_as_sent_by_several_workers", || {
         for ports in [PortKind::Tap, PortKind::Link] {
@@ -142,6 +163,20 @@ fn streams_arrive_as_sent_by_several_workers() {
             FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
             assert_no_losses(&hosts);
         }
+    });
+}
+
+#[test]
+fn a_flow_has_one_outer_source_port_whichever_worker_sends() {
+    as_root("a_flow_has_one_outer_source_port_whichever_worker_sends", || {
+        let namespace = Namespace::new("h1");
+        let underlays = namespace.enter(|| UdpUnderlay::open(&[], check::joining(), 3).unwrap());
+        let ports: Vec<_> = underlays.iter().map(|u| u.source_ports().unwrap()).collect();
+        assert_eq!(ports.len(), 3);
+        assert!(ports.iter().all(|of_worker| *of_worker == ports[0]));
+        // Another process cannot share the Geneve port unless it is asked in.
+        let other = namespace.enter(|| UdpUnderlay::open(&[], check::joining(), 3).unwrap_err());
+        assert_eq!(other.kind(), ErrorKind::AddrInUse);
     });
 }
 

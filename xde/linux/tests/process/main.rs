@@ -168,6 +168,25 @@ fn devices_come_and_go_with_ports_and_the_process() {
 }
 
 #[test]
+fn links_become_ports_and_stay() {
+    as_root("links_become_ports_and_stay", || {
+        let mut host = Host::started(&["--underlay", "lo", "--ports", "link", "--workers", "2"]);
+        let mut client = host.client();
+        let missing = create(&mut client, "opte0");
+        assert_eq!(refusal(missing), OpteError::not_found("link", "opte0"));
+        let pair = ["link", "add", "opte0", "type", "veth", "peer", "name", "guest0"];
+        assert!(ip(&[&["-n", &host.netns], &pair[..]].concat()).status.success());
+        create(&mut client, "opte0").unwrap();
+        let shown = ip(&["-n", &host.netns, "link", "show", "opte0"]).stdout;
+        assert!(String::from_utf8(shown).unwrap().contains("mtu 1400"));
+        client.request(&DeletePort { name: "opte0".parse().unwrap() }).unwrap();
+        create(&mut client, "opte0").unwrap();
+        assert!(host.stop(Signal::TERM).status.success());
+        assert!(host.has_link("opte0"));
+    });
+}
+
+#[test]
 fn what_the_system_refuses_is_told() {
     as_root("what_the_system_refuses_is_told", || {
         let host = Host::started(&[]);
