@@ -78,11 +78,12 @@ impl Outbox {
     fn put_segments(&mut self, frame: Packet, outer: &Outer) -> Result<(), Counter> {
         let segments = frame.offload().segments.ok_or(Counter::Uncuttable)?;
         let cutter = Cutter::new(frame.bytes(), segments).map_err(|_| Counter::Uncuttable)?;
+        // A Geneve header does not tell the length of what follows (RFC 8926, section 3.4).
+        let outer_headers = outer.headers(frame.len());
         for index in 0..cutter.count() {
             let body = cutter.body(index);
             let start = self.headers.len();
-            let inner_len = cutter.header_len() + body.len();
-            self.headers.extend_from_slice(outer.headers(inner_len).geneve());
+            self.headers.extend_from_slice(outer_headers.geneve());
             cutter.write_header(index, &mut self.headers);
             self.push(outer, start..self.headers.len(), body);
         }

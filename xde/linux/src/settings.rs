@@ -21,7 +21,8 @@ const MAX_BATCH: u16 = 1024;
 const MAX_WORKERS: u16 = 64;
 /// Workers beyond this many only by a setting: each costs sockets and memory.
 const MAX_DEFAULT_WORKERS: usize = 4;
-const MAX_SPIN_MICROS: u32 = 10_000;
+/// Longest time to stay awake, in microseconds.
+pub const MAX_SPIN_MICROS: u32 = 10_000;
 
 /// Options of `xde`, as flags and environment variables give them.
 #[derive(Clone, Debug, Default, clap::Args)]

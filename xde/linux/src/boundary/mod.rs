@@ -22,13 +22,14 @@ mod worker;
 use crate::control::ControlServer;
 use crate::counters::Counters;
 use crate::host::{LinuxHost, secret};
-use crate::settings::{DEFAULT_LOG, DEFAULT_SOCKET};
+use crate::settings::{DEFAULT_LOG, DEFAULT_SOCKET, MAX_SPIN_MICROS};
 use crate::{service, signals};
 use anyhow::Context;
 use opte_api::{MacAddr, Vni};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use worker::Worker;
 use xde::boundary::{Boundary, Config};
 
@@ -47,6 +48,10 @@ pub struct Args {
     /// MAC address of the boundary in inner frames
     #[arg(long, value_name = "MAC", default_value_t = Config::DEFAULT_INNER_MAC)]
     boundary_mac: MacAddr,
+    /// Microseconds to look for more frames before going to sleep, at most, 0 to 10000
+    #[arg(long, env = "XDE_SPIN_US", value_name = "MICROSECONDS", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SPIN_MICROS)))]
+    spin_us: u32,
     /// Unix socket for requests, as of opteadm; only this user can connect
     #[arg(long, env = "XDE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
@@ -73,7 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!("boundary between {} and {}", args.outside, args.underlay_ip);
     tracing::info!("serves {}", args.socket.display());
     service::tell_ready();
-    let end = worker.run(&stop);
+    let end = worker.run(&stop, Duration::from_micros(args.spin_us.into()));
     drop(server);
     tracing::info!("stopped");
     end

@@ -17,7 +17,6 @@ use crate::sys::raw;
 use crate::underlay::Underlay;
 use crate::underlay::udp::UdpUnderlay;
 use crate::vigil::Rounds;
-use crate::worker::Pace;
 use anyhow::Context;
 use opte_api::MacAddr;
 use std::net::Ipv6Addr;
@@ -67,14 +66,14 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Moves packets until `stop` can be read.
-    pub fn run(&mut self, stop: impl AsFd) -> anyhow::Result<()> {
+    /// Moves packets until `stop` can be read; looks for more for `spin` at most before it sleeps.
+    pub fn run(&mut self, stop: impl AsFd, spin: Duration) -> anyhow::Result<()> {
         let mut poller = Poller::new()?;
         poller.add(&stop, TOKEN_STOP)?;
         poller.add(&self.watch, TOKEN_CHANGES)?;
         poller.add(&self.carrier.outside, TOKEN_OUTSIDE)?;
         poller.add(&self.carrier.underlay.readable(), TOKEN_UNDERLAY)?;
-        let mut rounds = Rounds::new(Pace::default().spin);
+        let mut rounds = Rounds::new(spin);
         let mut ready = Vec::new();
         let mut instant = Instant::now();
         loop {

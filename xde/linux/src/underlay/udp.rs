@@ -67,9 +67,7 @@ impl UdpUnderlay {
         };
         receivers.into_iter().map(with_lanes).collect()
     }
-}
 
-impl UdpUnderlay {
     /// The outer source ports that packets leave with.
     pub fn source_ports(&self) -> io::Result<Vec<u16>> {
         self.lanes.iter().map(Lane::source_port).collect()
