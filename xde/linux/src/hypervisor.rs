@@ -27,6 +27,7 @@ use opte_api::frame::{
 use oxide_vpc_api::request::SetUnderlay;
 use parking_lot::Mutex;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -73,7 +74,7 @@ impl<E: Engine> Station<E> {
             let work = move || Worker::new(orders, engine, clock, pace, counters)?.run(&stop);
             thread::Builder::new()
                 .name(format!("packets-{number}"))
-                .spawn(move || done.send(work()))
+                .spawn(move || done.send(ending(work)))
                 .context("cannot start a packet thread")?;
             remotes.push(remote);
         }
@@ -86,6 +87,11 @@ impl<E: Engine> Station<E> {
         }
         Ok(Self { desk, counters, ends })
     }
+}
+
+/// How `work` ends: a panic is an end, too, which the other threads would not show.
+fn ending(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("panic")))
 }
 
 /// Where requests are served, one after the other.
@@ -114,5 +120,16 @@ impl<E: Engine> Desk<E> {
         let (head, body) = answer.split_first_chunk::<HEADER_LEN>().context("no header")?;
         decode_answer::<()>(Header::from_bytes(*head, MAX_RESPONSE)?, body)
             .with_context(|| format!("underlay over {names}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_end() {
+        assert!(ending(|| Ok(())).is_ok());
+        assert!(ending(|| panic!("as expected")).is_err());
     }
 }

@@ -90,6 +90,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::poller::Waker;
 
     const fn us(micros: u64) -> Duration {
         Duration::from_micros(micros)
@@ -116,5 +117,20 @@ mod tests {
         let mut vigil = Vigil::new(us(0));
         vigil.came_after(us(0));
         assert_eq!(vigil.window(), us(0));
+    }
+
+    #[test]
+    fn waits_end_with_work_or_with_the_time() {
+        let mut poller = Poller::new().unwrap();
+        let waker = Waker::new().unwrap();
+        poller.add(&waker, 7).unwrap();
+        let mut rounds = Rounds::new(us(100));
+        let mut ready = Vec::new();
+        rounds.wait(&mut poller, Instant::now(), &mut ready).unwrap();
+        assert_eq!(ready, [0; 0]);
+        waker.wake().unwrap();
+        let now = rounds.wait(&mut poller, Instant::now() + us(60_000_000), &mut ready).unwrap();
+        assert_eq!(ready, [7]);
+        assert!(now <= Instant::now());
     }
 }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Room for bursts, in bytes of the kernel's own counting.
-const RECEIVE_BUFFER: i32 = 16 << 20;
+const BUFFER: i32 = 16 << 20;
 
 /// A frame that has come in, with what the kernel left to do.
 pub struct Arrival {
@@ -50,8 +50,10 @@ impl OutsideLink {
         let index = link::index(name).with_context(|| format!("no interface {name}"))?;
         let rights = || format!("cannot open {name} for packets (this needs CAP_NET_RAW)");
         let frames = raw::packet_socket(index).with_context(rights)?;
-        // Without the right to more, the buffer stays as large as others' are.
-        let _ = set_option(&frames, SocketOption::RECEIVE_BUFFER_FORCE, RECEIVE_BUFFER);
+        for option in [SocketOption::RECEIVE_BUFFER_FORCE, SocketOption::SEND_BUFFER_FORCE] {
+            // Without the right to more, the buffer stays as large as others' are.
+            let _ = set_option(&frames, option, BUFFER);
+        }
         let ipv4 = raw::raw_socket(AddressFamily::INET, name).with_context(rights)?;
         let ipv6 = raw::raw_socket(AddressFamily::INET6, name).with_context(rights)?;
         let mtu = raw::mtu(&frames, name).context("cannot ask for the MTU")?;

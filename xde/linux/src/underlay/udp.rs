@@ -28,7 +28,7 @@ use xde::host::UnderlayShape;
 /// Sockets that send.
 const LANES: usize = 8;
 /// Bytes that may wait in the receiving socket and in each sending one.
-const SOCKET_BUFFER: i32 = 8 << 20;
+const SOCKET_BUFFER: i32 = 16 << 20;
 /// A sending socket receives nothing; what strays to its port must not pile up.
 const NO_BUFFER: i32 = 0;
 
