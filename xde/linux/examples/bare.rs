@@ -17,6 +17,7 @@ mod bare;
 
 use anyhow::{Context, bail};
 use bare::Bare;
+use opte::outer::GeneveOptions;
 use std::sync::Arc;
 use std::time::Duration;
 use xde_linux::check;
@@ -52,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     let links = vec![link::index(underlay).context("no such link")?];
     let sockets = UdpUnderlay::open(&links, check::joining(), 1);
     let sockets = sockets.context("cannot open the underlay")?;
-    let engine = Arc::new(Bare::new(src.parse()?, dst.parse()?));
+    let engine = Arc::new(Bare::new(src.parse()?, dst.parse()?, GeneveOptions::NONE));
     let shared = Arc::clone(&counters);
     let packets = std::thread::spawn(move || {
         Worker::new(orders, engine, Clock::start(), pace, shared)?.run(&stop)

@@ -45,6 +45,7 @@ pub mod platform;
 pub mod poller;
 pub mod port;
 pub mod segment;
+pub mod segment_size;
 pub mod service;
 pub mod settings;
 pub mod signals;

@@ -11,6 +11,7 @@
 use crate::counters::{Counter, Counters};
 use crate::packet::Packet;
 use crate::segment::{self, Cutter};
+use crate::segment_size;
 use opte::frame::{ChecksumState, Frame, Rewrite};
 use opte::outer::Outer;
 use std::io::IoSlice;
@@ -44,9 +45,16 @@ pub struct Outbox {
     datagrams: Vec<Datagram>,
     headers: Vec<u8>,
     frames: Vec<Packet>,
+    /// Bytes of the largest datagram, from the Geneve header on; zero if that is not known.
+    largest: usize,
 }
 
 impl Outbox {
+    /// Says how large a datagram may be, from the Geneve header on; zero if that is not known.
+    pub fn set_largest(&mut self, bytes: usize) {
+        self.largest = bytes;
+    }
+
     /// Takes a frame that the engine has sent to another host.
     pub fn put(&mut self, mut frame: Packet, rewrite: &Rewrite, counters: &Counters) {
         let Some(outer) = rewrite.outer.filter(|_| frame.strip(rewrite.strip.into())) else {
@@ -77,6 +85,8 @@ impl Outbox {
 
     fn put_segments(&mut self, frame: Packet, outer: &Outer) -> Result<(), Counter> {
         let segments = frame.offload().segments.ok_or(Counter::Uncuttable)?;
+        let larger = segment_size::enlarge(frame.bytes(), segments, outer, self.largest);
+        let (segments, outer) = larger.unwrap_or((segments, *outer));
         let cutter = Cutter::new(frame.bytes(), segments).map_err(|_| Counter::Uncuttable)?;
         // A Geneve header does not tell the length of what follows (RFC 8926, section 3.4).
         let outer_headers = outer.headers(frame.len());
@@ -85,7 +95,7 @@ impl Outbox {
             let start = self.headers.len();
             self.headers.extend_from_slice(outer_headers.geneve());
             cutter.write_header(index, &mut self.headers);
-            self.push(outer, start..self.headers.len(), body);
+            self.push(&outer, start..self.headers.len(), body);
         }
         self.frames.push(frame);
         Ok(())

@@ -141,6 +141,7 @@ impl<E: Engine> Worker<E> {
             && !self.way_out.outbox.is_empty()
         {
             underlay.send(&mut self.way_out.outbox, &self.way_out.counters);
+            self.way_out.outbox.set_largest(underlay.largest());
         }
         self.way_out.flush_ports();
     }
@@ -163,6 +164,7 @@ impl<E: Engine> Worker<E> {
             }
             Command::SetUnderlay(underlay) => {
                 self.poller.add(&underlay.readable(), TOKEN_UNDERLAY)?;
+                self.way_out.outbox.set_largest(underlay.largest());
                 self.underlay = Some(underlay);
             }
             Command::ClearUnderlay => {

@@ -19,6 +19,7 @@ mod segment;
 
 use crate::inner::{Family, Layout, UDP};
 use crate::packet::{Packet, Pool};
+use crate::segment_size;
 use opte::checksum::Sum;
 use opte::frame::{ChecksumState, Offload, SegmentKind, Segmentation};
 use segment::{IPV6_LEN, PSH, Segment, TCP_FLAGS, pseudo};
@@ -47,7 +48,7 @@ pub fn split(
     out: &mut Vec<Packet>,
 ) -> usize {
     let datagrams = piece.bytes().len().div_ceil(run_of.max(1));
-    if datagrams <= 1 {
+    if datagrams <= 1 && segment_size::told(piece.bytes()).is_none() {
         out.push(piece);
         return 0;
     }
@@ -110,6 +111,10 @@ impl Joined {
         Self { range, head, count: 1, next: None, closed: false, pushed: false }
     }
 
+    fn is_super_frame(&self) -> bool {
+        self.count > 1 || self.head.as_ref().is_some_and(|head| head.made_of.is_some())
+    }
+
     /// Length of each segment's payload.
     fn size(&self) -> usize {
         self.head.as_ref().map_or(0, |head| head.payload().len())
@@ -146,7 +151,7 @@ impl Joined {
 
     /// Writes the lengths and sums of a frame that has grown.
     fn finish(&self, bytes: &mut [u8]) {
-        let (Some(head), true) = (&self.head, self.count > 1) else { return };
+        let (Some(head), true) = (&self.head, self.is_super_frame()) else { return };
         let layout = head.layout;
         let start = self.range.start + head.geneve;
         let Some(frame) = bytes.get_mut(start..self.range.end) else { return };
@@ -173,7 +178,7 @@ impl Joined {
 
     fn offload(&self) -> Offload {
         let Some(head) = &self.head else { return Offload::default() };
-        if self.count == 1 {
+        if !self.is_super_frame() {
             return Offload { checksum: ChecksumState::Verified, segments: None };
         }
         let is_udp = head.layout.protocol == UDP;
@@ -183,7 +188,7 @@ impl Joined {
                 start: head.layout.transport as u16,
                 offset: head.layout.checksum_offset().unwrap_or(0) as u16,
             },
-            segments: Some(Segmentation { kind, size: self.size() as u16 }),
+            segments: Some(Segmentation { kind, size: head.made_of.unwrap_or(self.size() as u16) }),
         }
     }
 }
@@ -243,10 +248,15 @@ mod tests {
 
     /// All frames, cut again where they are super-frames.
     fn cut_again(frames: &[Packet]) -> Vec<Vec<u8>> {
+        cut_behind(GENEVE.len(), frames)
+    }
+
+    /// The same behind Geneve headers of that length.
+    fn cut_behind(geneve: usize, frames: &[Packet]) -> Vec<Vec<u8>> {
         use opte::frame::Frame;
         let mut all = Vec::new();
         for packet in frames {
-            let (geneve, frame) = packet.bytes().split_at(GENEVE.len());
+            let (geneve, frame) = packet.bytes().split_at(geneve);
             let Some(segments) = packet.offload().segments else {
                 all.push(packet.bytes().to_vec());
                 continue;
@@ -262,7 +272,49 @@ mod tests {
         all
     }
 
+    /// Datagrams made of several segments each, and the same frame cut into these segments.
+    fn large_and_small(family: Family, payload: &[u8], size: u16, many: u16) -> [Vec<Vec<u8>>; 2] {
+        let frame = samples::ip(family, TCP, &samples::tcp(9, PSH, payload));
+        let [s0, s1] = size.to_be_bytes();
+        let geneve = [2, 0, 0x65, 0x58, 0, 0, 99, 0, 1, 0x29, 2, 1, 0, 0, s0, s1];
+        [size * many, size].map(|size| {
+            let cutter =
+                Cutter::new(&frame, Segmentation { kind: SegmentKind::Tcp, size }).unwrap();
+            let datagram = |index| {
+                let mut bytes = geneve.to_vec();
+                cutter.write_header(index, &mut bytes);
+                bytes.extend_from_slice(&frame[cutter.body(index)]);
+                bytes
+            };
+            (0..cutter.count()).map(datagram).collect()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn segments_that_came_in_large_pieces_are_the_guests_own(
+            v6: bool,
+            payload in proptest::collection::vec(any::<u8>(), 1..9000),
+            size in 60u16..600,
+            many in 2u16..6,
+        ) {
+            use opte::frame::Frame;
+            let family = if v6 { Family::V6 } else { Family::V4 };
+            let [large, small] = large_and_small(family, &payload, size, many);
+            let (frames, _) = split_all(&large);
+            prop_assert_eq!(frames.len(), 1);
+            match frames[0].offload().segments {
+                Some(segments) => prop_assert_eq!(segments.size, size),
+                None => prop_assert_eq!(small.len(), 1),
+            }
+            let seen = cut_behind(16, &frames);
+            // Identifications of packets that are never fragmented mean nothing, and are not told.
+            prop_assert_eq!(seen.len(), small.len());
+            if v6 {
+                prop_assert_eq!(seen, small);
+            }
+        }
+
         #[test]
         fn joining_undoes_cutting(
             v6: bool,

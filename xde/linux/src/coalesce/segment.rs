@@ -5,6 +5,8 @@
 //! One datagram of a run, seen as a segment that may be joined to its neighbours.
 
 use crate::inner::{Family, Layout, TCP, TCP_MIN_LEN, UDP, UDP_LEN};
+use crate::segment::MAX_SEGMENTS;
+use crate::segment_size;
 use crate::sum;
 use opte::checksum::Sum;
 use std::ops::Range;
@@ -34,6 +36,8 @@ pub struct Segment {
     pub layout: Layout,
     /// Length of all headers, Geneve to TCP or UDP.
     headers: usize,
+    /// The guest's segment size, if this piece of TCP is made of several of its segments.
+    pub made_of: Option<u16>,
 }
 
 impl Segment {
@@ -43,18 +47,19 @@ impl Segment {
         let geneve = GENEVE_LEN + usize::from(whole.first()? & 0x3f) * 4;
         let frame = whole.get(geneve..)?;
         let layout = Layout::of(frame)?;
-        let payload = layout.payload(frame)?;
+        let payload = layout.payload(frame).filter(|payload| *payload <= frame.len())?;
         let ip_len = layout.transport - Layout::IP;
         let plain = layout.end == frame.len()
             && payload < frame.len()
             && ip_len == if layout.family == Family::V4 { 20 } else { IPV6_LEN }
             && is_plain(&layout, frame.get(layout.transport..)?);
-        (plain && holds(&layout, frame)).then(|| Self {
-            datagram,
-            geneve,
-            layout,
-            headers: geneve + payload,
-        })
+        let made_of = segment_size::told(whole).filter(|size| {
+            let count = (frame.len() - payload).div_ceil(usize::from(*size));
+            layout.protocol == TCP && count > 1 && count <= MAX_SEGMENTS
+        });
+        let headers = geneve + payload;
+        let holds = plain && holds(&layout, frame);
+        holds.then_some(Self { datagram, geneve, layout, headers, made_of })
     }
 
     /// Where the payload is.

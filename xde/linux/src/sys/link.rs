@@ -15,6 +15,13 @@ pub fn index(name: &str) -> io::Result<u32> {
     Ok(rustix::net::netdevice::name_to_index(socket()?, name)?)
 }
 
+/// The largest packet that the link of that index carries, in bytes.
+pub fn mtu(index: u32) -> io::Result<u32> {
+    let socket = socket()?;
+    let name = rustix::net::netdevice::index_to_name(&socket, index)?;
+    super::raw::mtu(&socket, &name)
+}
+
 /// Sets the largest packet that a link carries, in bytes.
 pub fn set_mtu(name: &str, mtu: u16) -> io::Result<()> {
     let mut request = interface_request(name)?;

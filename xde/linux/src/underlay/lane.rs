@@ -19,6 +19,8 @@ pub struct Lane {
     socket: OwnedFd,
     /// Runs leave in one piece; false once the kernel or a link turned out not to do so.
     sends_runs: bool,
+    /// Something was too large for its path.
+    met_smaller_path: bool,
 }
 
 /// Messages for the kernel, with the runs that they are and the memory that they consist of.
@@ -32,7 +34,12 @@ struct Mail<'a> {
 impl Lane {
     /// The lane of a socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, sends_runs: true }
+        Self { socket, sends_runs: true, met_smaller_path: false }
+    }
+
+    /// Whether something was too large for its path.
+    pub fn met_smaller_path(&self) -> bool {
+        self.met_smaller_path
     }
 
     /// The port that it sends from.
@@ -62,6 +69,7 @@ impl Lane {
                 Err(error) => {
                     let (members, others) = rest.split_at(run.count.min(rest.len()));
                     let reason = reason(&error);
+                    self.met_smaller_path |= reason == Counter::UnderlayTooLarge;
                     if members.len() > 1 && reason != Counter::UnderlayFull {
                         self.send_singly(members, reason, outbox, counters);
                     } else {

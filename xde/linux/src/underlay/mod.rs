@@ -28,6 +28,12 @@ pub trait Underlay: Send {
     /// Takes packets from these links only, by index.
     fn set_links(&mut self, links: Vec<u32>);
 
+    /// Bytes of the largest datagram that every path takes, from the Geneve header on, as far as
+    /// that is known; else zero.
+    fn largest(&self) -> usize {
+        0
+    }
+
     /// Receives a burst and delivers it. Answers whether there may be more.
     fn receive(
         &mut self,

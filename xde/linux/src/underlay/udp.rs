@@ -18,6 +18,7 @@ use crate::coalesce::{self, Joining};
 use crate::counters::{Counter, Counters};
 use crate::outbox::{Datagram, Outbox};
 use crate::packet::{Landing, Landings, Packet, Pool};
+use crate::sys::link;
 use crate::sys::udp::{self, BATCH, PATH_MTU_DISCOVERY, Received, SocketOption};
 use opte::outer::GENEVE_PORT;
 use std::io;
@@ -42,6 +43,7 @@ pub struct UdpUnderlay {
     pieces: Vec<Received>,
     /// Pieces that the receiver has lost so far.
     lost: u32,
+    largest: usize,
 }
 
 impl UdpUnderlay {
@@ -58,12 +60,13 @@ impl UdpUnderlay {
         // All workers send through the same sockets, so that the outer source port of a flow, and
         // with it the worker at the other end, does not depend on which of ours has sent.
         let senders = (0..LANES).map(|_| sender()).collect::<io::Result<Vec<_>>>()?;
+        let largest = largest_datagram(links).unwrap_or(0);
         let with_lanes = |receiver| {
             prepare(&receiver)?;
             let lane = |fd: &OwnedFd| fd.try_clone().map(Lane::new);
             let lanes = senders.iter().map(lane).collect::<io::Result<_>>()?;
             let (links, pieces) = (links.to_vec(), Vec::new());
-            Ok(Self { receiver, lanes, links, joining, pieces, lost: 0 })
+            Ok(Self { receiver, lanes, links, joining, pieces, lost: 0, largest })
         };
         receivers.into_iter().map(with_lanes).collect()
     }
@@ -92,6 +95,10 @@ impl Underlay for UdpUnderlay {
 
     fn set_links(&mut self, links: Vec<u32>) {
         self.links = links;
+    }
+
+    fn largest(&self) -> usize {
+        self.largest
     }
 
     fn receive(
@@ -136,6 +143,10 @@ impl Underlay for UdpUnderlay {
             }
         }
         outbox.clear();
+        if self.lanes.iter().any(Lane::met_smaller_path) {
+            // Some path is smaller than its first link. Guests' own segments are the safe size.
+            self.largest = 0;
+        }
     }
 }
 
@@ -163,6 +174,12 @@ impl UdpUnderlay {
             self.lost = lost;
         }
     }
+}
+
+/// What all of these links take, without the headers of IPv6 and UDP.
+fn largest_datagram(links: &[u32]) -> Option<usize> {
+    let smallest = links.iter().map(|index| link::mtu(*index).unwrap_or(0)).min()?;
+    (smallest as usize).checked_sub(40 + 8)
 }
 
 /// Frames of one sender on their way to the engine.

@@ -23,14 +23,14 @@ const GENEVE_LEN: u16 = 8;
 pub struct Bare(Outer);
 
 impl Bare {
-    /// Sends from `src` to `dst`.
-    pub fn new(src: Ipv6Addr, dst: Ipv6Addr) -> Self {
+    /// Sends from `src` to `dst`, with these options.
+    pub fn new(src: Ipv6Addr, dst: Ipv6Addr, options: GeneveOptions) -> Self {
         Self(Outer {
             src,
             dst,
             source_port: 50_003,
             vni: Vni::from_bytes([0, 0, 99]),
-            options: GeneveOptions::NONE,
+            options,
             traffic_class: 0,
         })
     }
@@ -60,7 +60,8 @@ impl Engine for Bare {
         out: &mut impl Egress<Packet>,
     ) {
         assert_eq!(shape, UnderlayShape::Geneve { src: self.0.dst, dst: self.0.src });
-        let rewrite = Rewrite { strip: GENEVE_LEN, outer: None };
+        let strip = GENEVE_LEN + self.0.options.as_slice().len() as u16;
+        let rewrite = Rewrite { strip, outer: None };
         frames.drain(..).for_each(|frame| out.to_guest(PORT, frame, &rewrite));
     }
 

@@ -11,6 +11,7 @@ mod bare;
 mod netns;
 
 use netns::{DEVICE, Host, Namespace, Plan, as_root, in_namespaces, planned_hosts, two_hosts};
+use opte::outer::GeneveOptions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process;
@@ -117,6 +118,35 @@ fn streams_arrive_as_sent_without_offloads() {
         let [one, _] = &hosts;
         let frames = one.count(Counter::GuestRxFrames);
         assert_eq!(one.count(Counter::UnderlayTxDatagrams), frames, "nothing was to be cut");
+    });
+}
+
+#[test]
+fn a_larger_underlay_carries_several_segments_in_one() {
+    as_root("a_larger_underlay_carries_several_segments_in_one", || {
+        let options = GeneveOptions::new(&[0x01, 0x29, 2, 1, 0, 0, 0, 0]).unwrap();
+        for underlay_mtu in [9000, 1600] {
+            let hosts =
+                planned_hosts(Plan { options, ..Plan::new(underlay_mtu, GuestOffloads::All) });
+            FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+            assert_no_losses(&hosts);
+            let datagrams = hosts[0].count(Counter::UnderlayTxDatagrams);
+            let segments = FAMILIES.len() * TRANSFER / 1448;
+            assert_eq!(datagrams < segments as u64 / 3, underlay_mtu == 9000, "{datagrams}");
+        }
+    });
+}
+
+#[test]
+fn a_path_smaller_than_its_first_link_gets_the_guests_own_segments() {
+    as_root("a_path_smaller_than_its_first_link_gets_the_guests_own_segments", || {
+        let options = GeneveOptions::new(&[0x01, 0x29, 2, 1, 0, 0, 0, 0]).unwrap();
+        let hosts = planned_hosts(Plan { options, ..Plan::new(9000, GuestOffloads::All) });
+        for (host, other) in hosts.iter().zip(["fd00::2", "fd00::1"]) {
+            host.namespace.ip(&format!("route add {other}/128 dev u0 mtu lock 1600"));
+        }
+        FAMILIES.iter().for_each(|addr| transfer(&hosts, addr));
+        assert!(hosts[0].count(Counter::UnderlayTooLarge) > 0, "nothing was too large at first");
     });
 }
 

@@ -6,6 +6,7 @@
 //! process.
 
 use crate::bare::{Bare, PORT};
+use opte::outer::GeneveOptions;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -105,12 +106,15 @@ pub struct Plan {
     pub offloads: GuestOffloads,
     pub ports: PortKind,
     pub workers: usize,
+    /// In each packet between the hosts.
+    pub options: GeneveOptions,
 }
 
 impl Plan {
     /// The usual way, but for these.
     pub fn new(underlay_mtu: u16, offloads: GuestOffloads) -> Self {
-        Self { underlay_mtu, offloads, ports: PortKind::Tap, workers: 1 }
+        let options = GeneveOptions::NONE;
+        Self { underlay_mtu, offloads, ports: PortKind::Tap, workers: 1, options }
     }
 }
 
@@ -127,7 +131,7 @@ pub struct Host {
 impl Host {
     fn start(namespace: Namespace, number: u16, plan: Plan) -> Self {
         let addr = |number: u16| format!("fd00::{number}").parse().unwrap();
-        let engine = Arc::new(Bare::new(addr(number), addr(3 - number)));
+        let engine = Arc::new(Bare::new(addr(number), addr(3 - number), plan.options));
         let (stop, stopped) = UnixStream::pair().unwrap();
         let counters = Arc::new(Counters::default());
         let (mut remotes, mut packets) = (Vec::new(), Vec::new());
