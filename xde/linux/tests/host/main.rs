@@ -166,6 +166,30 @@ fn streams_arrive_as_sent_over_links() {
 }
 
 #[test]
+fn a_guest_behind_a_link_does_not_reach_the_host_itself() {
+    in_namespaces("a_guest_behind_a_link_does_not_reach_the_host_itself", || {
+        let plan = Plan { ports: PortKind::Link, ..Plan::new(9000, GuestOffloads::All) };
+        let [one, two] = planned_hosts(plan);
+        let host = one.namespace.enter(|| UdpSocket::bind("0.0.0.0:9").unwrap());
+        host.set_nonblocking(true).unwrap();
+        one.namespace.ip("addr add 10.66.0.1/32 dev lo");
+        let mac = one.namespace.mac(DEVICE);
+        one.guest.ip(&format!("route add 10.66.0.1 dev {DEVICE}"));
+        one.guest.ip(&format!("neigh add 10.66.0.1 lladdr {mac} dev {DEVICE}"));
+        let addr: SocketAddr = FAMILIES[0].parse().unwrap();
+        let receiver = two.guest.enter(|| UdpSocket::bind(addr).unwrap());
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sender = one.guest.enter(|| UdpSocket::bind("10.0.0.1:0").unwrap());
+        sender.send_to(b"to the host", "10.66.0.1:9").unwrap();
+        // What was sent later has arrived elsewhere, so the first is where it ends.
+        sender.send_to(b"to the guest", addr).unwrap();
+        let mut buffer = [0; 100];
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 12);
+        assert_eq!(host.recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
 fn links_need_no_rights_outside_of_a_user_namespace() {
     let name = "links_need_no_rights_outside_of_a_user_namespace";
     let unshare = |script: &str| {

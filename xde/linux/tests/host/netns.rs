@@ -77,6 +77,13 @@ impl Namespace {
         })
     }
 
+    /// What the MAC address of a link of this namespace is.
+    pub fn mac(&self, link: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.0, "-br", "link", "show", link]).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        text.split_whitespace().nth(2).unwrap().to_owned()
+    }
+
     /// Runs `ip` in this namespace.
     pub fn ip(&self, args: &str) {
         run(Command::new("ip").args(["-n", &self.0]).args(args.split(' ')));
