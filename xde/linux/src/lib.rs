@@ -28,6 +28,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod appetite;
 pub mod boundary;
 pub mod check;
 pub mod coalesce;

@@ -51,7 +51,7 @@ pub struct Carrier<H: Host, U> {
 impl<H: Host, U: Underlay> Carrier<H, U> {
     /// Takes a burst from the outside.
     pub fn outside_ready(&mut self, now: Moment) -> io::Result<()> {
-        let mut arrivals = Vec::with_capacity(raw::BATCH);
+        let mut arrivals = Vec::with_capacity(raw::FEW);
         let received = match self.outside.receive(&mut self.landings, &mut arrivals) {
             Err(error) if is_passing(&error) => return Ok(()),
             other => other?,

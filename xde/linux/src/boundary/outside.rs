@@ -7,6 +7,7 @@
 //! cases the kernel's routes and neighbours decide where to.
 
 use super::hops::Hops;
+use crate::appetite::Appetite;
 use crate::packet::{Landing, Landings, Packet};
 use crate::port::link::{Sent, send_frames};
 use crate::sys::udp::{SocketOption, set_option};
@@ -42,6 +43,7 @@ pub struct OutsideLink {
     mtu: u32,
     /// Frames that leave at the end of the burst.
     waiting: Vec<Packet>,
+    appetite: Appetite,
 }
 
 impl OutsideLink {
@@ -59,7 +61,8 @@ impl OutsideLink {
         let mtu = raw::mtu(&frames, name).context("cannot ask for the MTU")?;
         let hops = Hops::open(index).context("cannot ask for routes")?;
         let (name, packets, waiting) = (name.into(), [ipv4, ipv6], Vec::new());
-        Ok(Self { name, index, frames, packets, hops, mtu, waiting })
+        let appetite = Appetite::new(raw::FEW, raw::BATCH);
+        Ok(Self { name, index, frames, packets, hops, mtu, waiting, appetite })
     }
 
     /// Links, addresses or routes have changed.
@@ -111,10 +114,15 @@ impl OutsideLink {
 
     /// Takes what has come in, [`raw::BATCH`] frames at most, and answers how many there were. A
     /// frame that is longer than any frame can be is left out.
-    pub fn receive(&self, landings: &mut Landings, out: &mut Vec<Arrival>) -> io::Result<usize> {
-        let mut received = Vec::with_capacity(raw::BATCH);
+    pub fn receive(
+        &mut self,
+        landings: &mut Landings,
+        out: &mut Vec<Arrival>,
+    ) -> io::Result<usize> {
+        let mut received = Vec::with_capacity(raw::FEW);
         let places = landings.places().iter_mut().map(Landing::pieces);
-        raw::receive(&self.frames, places, &mut received)?;
+        raw::receive(&self.frames, self.appetite.now(), places, &mut received)?;
+        self.appetite.got(received.len());
         let places = landings.places().iter_mut();
         out.extend(places.zip(&received).filter_map(|(place, received)| {
             let whole = !received.truncated;

@@ -14,10 +14,11 @@
 //! VLAN tags and other protocols than ARP, IPv4 and IPv6 are not seen.
 
 use super::{BURST_BYTES, PortQueue, accept, count_written, take_header};
+use crate::appetite::Appetite;
 use crate::counters::{Counter, Counters};
 use crate::packet::{Landing, Landings, Packet};
 use crate::sys::link;
-use crate::sys::raw::{self, BATCH, Received, VNET_LEN};
+use crate::sys::raw::{self, BATCH, FEW, Received, VNET_LEN};
 use crate::sys::udp::{SocketOption, set_option};
 use crate::vnet::Header;
 use opte::frame::Frame;
@@ -36,6 +37,7 @@ const HANDS_OFF: [(&str, &str, &str); 3] =
 pub struct Link {
     socket: OwnedFd,
     received: Vec<Received>,
+    appetite: Appetite,
 }
 
 impl Link {
@@ -61,15 +63,16 @@ impl Link {
                 // Without the right to more, buffers stay as large as others' are.
                 let _ = set_option(&socket, option, BUFFER);
             }
-            Ok(Self { socket, received: Vec::new() })
+            let appetite = Appetite::new(FEW, BATCH);
+            Ok(Self { socket, received: Vec::new(), appetite })
         };
         (0..queues.max(1)).map(open).collect()
     }
 
     fn receive(&mut self, burst: usize, landings: &mut Landings) -> io::Result<()> {
         self.received.clear();
-        let places = landings.places().iter_mut().take(burst).map(Landing::pieces);
-        match raw::receive(&self.socket, places, &mut self.received) {
+        let places = landings.places().iter_mut().map(Landing::pieces);
+        match raw::receive(&self.socket, burst, places, &mut self.received) {
             // While the link is down, there is nothing to receive (packet(7)).
             Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
             Err(error) if is_nothing(&error) => {}
@@ -93,7 +96,7 @@ impl PortQueue for Link {
     ) -> io::Result<()> {
         let (mut left, mut total) = (burst, 0);
         while left > 0 && total < BURST_BYTES {
-            let wanted = left.min(BATCH);
+            let wanted = left.min(self.appetite.now());
             self.receive(wanted, landings)
                 .inspect_err(|_| counters.count(Counter::TapReadError))?;
             for (place, received) in landings.places().iter_mut().zip(&self.received) {
@@ -106,6 +109,7 @@ impl PortQueue for Link {
                 let header = take_header::<VNET_LEN>(&mut packet);
                 accept(header, packet, frames, counters);
             }
+            self.appetite.got(self.received.len());
             if self.received.len() < wanted {
                 break;
             }

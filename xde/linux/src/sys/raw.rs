@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Frames that one call receives at most.
 pub const BATCH: usize = 64;
+/// So many are moved with less to prepare.
+pub const FEW: usize = 4;
 /// Bytes of virtio-net header in front of each frame.
 pub const VNET_LEN: usize = 10;
 
@@ -77,16 +79,30 @@ pub struct Received {
     pub truncated: bool,
 }
 
-/// Receives at most one frame into each of `places`, of two pieces of memory each, and [`BATCH`]
-/// at most. Never waits.
+/// Receives at most one frame into each of `places`, of two pieces of memory each, and `most` or
+/// [`BATCH`] at most. Never waits.
 pub fn receive<'a>(
+    fd: impl AsFd,
+    most: usize,
+    places: impl Iterator<Item = [&'a mut [u8]; 2]>,
+    out: &mut Vec<Received>,
+) -> io::Result<()> {
+    let places = places.take(most);
+    if most <= FEW {
+        receive_up_to::<FEW>(fd, places, out)
+    } else {
+        receive_up_to::<BATCH>(fd, places, out)
+    }
+}
+
+fn receive_up_to<'a, const N: usize>(
     fd: impl AsFd,
     places: impl Iterator<Item = [&'a mut [u8]; 2]>,
     out: &mut Vec<Received>,
 ) -> io::Result<()> {
     // SAFETY: these are arrays of plain C structures of integers and pointers; all zeros is a
     // value of each.
-    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [[libc::iovec; 2]; BATCH]) =
+    let (mut headers, mut slices): ([libc::mmsghdr; N], [[libc::iovec; 2]; N]) =
         unsafe { std::mem::zeroed() };
     let mut count = 0;
     for ((header, slices), place) in headers.iter_mut().zip(&mut slices).zip(places) {
@@ -137,9 +153,23 @@ pub fn lost(fd: impl AsFd) -> io::Result<usize> {
 
 /// Sends `frames`, [`BATCH`] at most, each a whole one behind its virtio-net header; answers how
 /// many were taken. An error is about the first. Never waits.
-pub fn send<'a>(fd: impl AsFd, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+pub fn send<'a>(
+    fd: impl AsFd,
+    frames: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> io::Result<usize> {
+    if frames.len() <= FEW {
+        send_up_to::<FEW>(fd, frames)
+    } else {
+        send_up_to::<BATCH>(fd, frames)
+    }
+}
+
+fn send_up_to<'a, const N: usize>(
+    fd: impl AsFd,
+    frames: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<usize> {
     // SAFETY: as in `receive`.
-    let (mut headers, mut slices): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) =
+    let (mut headers, mut slices): ([libc::mmsghdr; N], [libc::iovec; N]) =
         unsafe { std::mem::zeroed() };
     let mut count = 0;
     for ((header, slice), frame) in headers.iter_mut().zip(&mut slices).zip(frames) {

@@ -13,6 +13,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// Datagrams that one call moves at most.
 pub const BATCH: usize = 32;
+/// So many are moved with less to prepare.
+pub const FEW: usize = 4;
 /// Pieces of memory that one message is gathered from at most (`UIO_MAXIOV`).
 pub const MAX_SLICES: usize = 1024;
 
@@ -86,9 +88,23 @@ pub struct Received {
     pub lost: Option<u32>,
 }
 
-/// Receives at most one piece into each of `places`, of two pieces of memory each, and [`BATCH`]
-/// at most. Never waits.
+/// Receives at most one piece into each of `places`, of two pieces of memory each, and `most` or
+/// [`BATCH`] at most. Never waits.
 pub fn receive<'a>(
+    fd: impl AsFd,
+    most: usize,
+    places: impl Iterator<Item = [&'a mut [u8]; 2]>,
+    out: &mut Vec<Received>,
+) -> io::Result<()> {
+    let places = places.take(most);
+    if most <= FEW {
+        receive_up_to::<FEW>(fd, places, out)
+    } else {
+        receive_up_to::<BATCH>(fd, places, out)
+    }
+}
+
+fn receive_up_to<'a, const N: usize>(
     fd: impl AsFd,
     places: impl Iterator<Item = [&'a mut [u8]; 2]>,
     out: &mut Vec<Received>,
@@ -96,11 +112,11 @@ pub fn receive<'a>(
     // SAFETY: these are plain C structures of integers and pointers, and arrays of them; all
     // zeros is a value of each.
     let (mut headers, mut names, mut slices): (
-        [libc::mmsghdr; BATCH],
-        [libc::sockaddr_in6; BATCH],
-        [[libc::iovec; 2]; BATCH],
+        [libc::mmsghdr; N],
+        [libc::sockaddr_in6; N],
+        [[libc::iovec; 2]; N],
     ) = unsafe { std::mem::zeroed() };
-    let mut controls = [Control::EMPTY; BATCH];
+    let mut controls = [Control::EMPTY; N];
     let mut count = 0;
     let parts = headers.iter_mut().zip(&mut names).zip(&mut slices).zip(&mut controls);
     for ((((header, name), slices), control), place) in parts.zip(places) {
@@ -186,11 +202,23 @@ pub struct Message {
 /// Sends the first of `messages`, at most [`BATCH`], and answers how many were taken. An error is
 /// about the first message. Never waits.
 pub fn send(fd: impl AsFd, messages: &[Message], slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let messages = messages.get(..BATCH).unwrap_or(messages);
+    if messages.len() <= FEW {
+        send_up_to::<FEW>(fd, messages, slices)
+    } else {
+        send_up_to::<BATCH>(fd, messages, slices)
+    }
+}
+
+fn send_up_to<const N: usize>(
+    fd: impl AsFd,
+    messages: &[Message],
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    let messages = messages.get(..N).unwrap_or(messages);
     // SAFETY: as in `receive`.
-    let (mut headers, mut names): ([libc::mmsghdr; BATCH], [libc::sockaddr_in6; BATCH]) =
+    let (mut headers, mut names): ([libc::mmsghdr; N], [libc::sockaddr_in6; N]) =
         unsafe { std::mem::zeroed() };
-    let mut controls = [Control::EMPTY; BATCH];
+    let mut controls = [Control::EMPTY; N];
     let parts = headers.iter_mut().zip(&mut names).zip(&mut controls);
     for (((header, name), control), message) in parts.zip(messages) {
         let body = slices.get(message.slices.clone()).unwrap_or_default();

@@ -14,6 +14,7 @@
 
 use super::lane::Lane;
 use super::{Deliver, Underlay};
+use crate::appetite::Appetite;
 use crate::coalesce::{self, Joining};
 use crate::counters::{Counter, Counters};
 use crate::outbox::{Datagram, Outbox};
@@ -44,6 +45,7 @@ pub struct UdpUnderlay {
     /// Pieces that the receiver has lost so far.
     lost: u32,
     largest: usize,
+    appetite: Appetite,
 }
 
 impl UdpUnderlay {
@@ -66,7 +68,8 @@ impl UdpUnderlay {
             let lane = |fd: &OwnedFd| fd.try_clone().map(Lane::new);
             let lanes = senders.iter().map(lane).collect::<io::Result<_>>()?;
             let (links, pieces) = (links.to_vec(), Vec::new());
-            Ok(Self { receiver, lanes, links, joining, pieces, lost: 0, largest })
+            let appetite = Appetite::new(udp::FEW, BATCH);
+            Ok(Self { receiver, lanes, links, joining, pieces, lost: 0, largest, appetite })
         };
         receivers.into_iter().map(with_lanes).collect()
     }
@@ -109,7 +112,7 @@ impl Underlay for UdpUnderlay {
     ) -> bool {
         self.pieces.clear();
         let places = landings.places().iter_mut().map(Landing::pieces);
-        match udp::receive(&self.receiver, places, &mut self.pieces) {
+        match udp::receive(&self.receiver, self.appetite.now(), places, &mut self.pieces) {
             Ok(()) => {}
             Err(error) if is_nothing(&error) => return false,
             Err(_) => {
@@ -130,7 +133,7 @@ impl Underlay for UdpUnderlay {
             }
         }
         burst.flush();
-        self.pieces.len() == BATCH
+        self.appetite.got(self.pieces.len())
     }
 
     fn send(&mut self, outbox: &mut Outbox, counters: &Counters) {
