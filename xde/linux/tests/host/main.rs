@@ -67,11 +67,10 @@ fn transfer([one, two]: &[Host; 2], addr: &str) {
 }
 
 /// Counters that say a frame was lost.
-const LOSSES: [Counter; 15] = [
+const LOSSES: [Counter; 14] = [
     Counter::BadVnetHeader,
     Counter::GuestFrameShort,
     Counter::GuestFrameLong,
-    Counter::LinkOverrun,
     Counter::TapReadError,
     Counter::TapShortWrite,
     Counter::TapRefused,
@@ -259,9 +258,10 @@ fn equal_datagrams_are_joined_and_arrive_apart() {
                 assert!(seen == sent);
             }
             assert_no_losses(&hosts);
-            assert!(one.count(Counter::UnderlayTxDatagrams) >= 80);
+            // What has been sent is counted after it may have arrived.
+            until("all are counted", || one.count(Counter::UnderlayTxDatagrams) >= 80);
             if check::joining() == Joining::TcpAndUdp {
-                assert!(two.count(Counter::UnderlayRxMerged) >= 78);
+                until("they are joined", || two.count(Counter::UnderlayRxMerged) >= 78);
             }
         }
     });
