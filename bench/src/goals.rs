@@ -39,7 +39,8 @@ pub fn table(report: &Report) -> String {
     line(what, "300 us; 350 ns", change(report));
     let what = "new flow, table full: UDP, TCP; TCP where all are established";
     line(what, "1 us", full(report));
-    let what = "p99.99 of single packets during upkeep, poll() in the same thread; in another";
+    let what =
+        "p99.99 of single packets during upkeep, upkeep() in the same thread; poll() in another";
     line(what, "20 us", upkeep(report));
     let what = "two threads on one port: 1 flow each way, 8 000 flows, new flows";
     line(what, "1.6, 1.9, 1.8 times one thread", threads(report, ONE_PORT));
@@ -136,7 +137,7 @@ fn full(report: &Report) -> Option<String> {
 fn upkeep(report: &Report) -> Option<String> {
     let of = |alive| {
         let of = |name: &str| figure(report, "upkeep", &format!("{name} p99.99"), alive);
-        let here = of("poll() between packets, a packet,")?;
+        let here = of("upkeep() between packets, a packet,")?;
         let elsewhere = of("poll() by another thread, a packet,")?;
         let noise = of("the limit loop, a packet,")?;
         Some(format!("{alive} flows: {here:.1}; {elsewhere:.1} us (limit loop {noise:.1})"))

@@ -14,7 +14,7 @@ use crate::drop_reason::DropReason;
 use crate::event::{Event, FlowEnd};
 use crate::flow::Flow;
 use crate::flow_key::KeyHasher;
-use crate::flow_table::FlowTable;
+use crate::flow_table::{Budget, FlowTable};
 use crate::frame::{Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Lock, Moment, Observer};
@@ -249,10 +249,14 @@ impl<H: Host> Port<H> {
         self.decide(direction, frame, headers, *key, now, rewrite)
     }
 
-    /// Removes flows that were idle for too long.
-    pub fn expire(&self, now: Moment) {
+    /// Removes flows that were idle for too long, as far as `budget` goes. True if there may be
+    /// more.
+    pub fn expire(&self, now: Moment, budget: &mut Budget) -> bool {
+        if self.flows.is_quiet(now) {
+            return false;
+        }
         let idle = self.policy().rules.idle;
-        self.flows.expire(&idle, now, |flow| self.ended(flow, FlowEnd::Expired));
+        self.flows.expire(&idle, now, budget, |flow| self.ended(flow, FlowEnd::Expired))
     }
 
     /// Removes all flows.

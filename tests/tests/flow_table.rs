@@ -6,7 +6,7 @@
 
 use opte::flow::{Flow, NewFlow, Opening};
 use opte::flow_key::FlowKey;
-use opte::flow_table::{FlowTable, InsertError, PROTECTED_IDLE};
+use opte::flow_table::{Budget, FlowTable, InsertError, PROTECTED_IDLE};
 use opte::geneve::Mark;
 use opte::headers::MacPair;
 use opte::host::Moment;
@@ -166,8 +166,9 @@ impl Model {
 
     fn expire(&mut self) {
         let mut ended = Vec::new();
-        self.table.expire(&self.limits, self.now, |flow| ended.push(*flow.opening_key()));
-        let (limits, now) = (self.limits, self.now);
+        let (limits, now, mut budget) = (self.limits, self.now, Budget::ALL);
+        let all = |flow: &TestFlow| ended.push(*flow.opening_key());
+        assert!(!self.table.expire(&limits, now, &mut budget, all));
         let idle = |known: &Known| now.since(known.last);
         self.flows.retain(|known| {
             let limit = known.flow.idle_limit(&limits);

@@ -10,9 +10,11 @@ use crate::management::Management;
 use crate::switch::{Device, Switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 use opte::counters::{Counters, Tally};
 use opte::drop_reason::DropReason;
 use opte::event::Event;
+use opte::flow_table::Budget;
 use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
@@ -24,6 +26,10 @@ use opte_api::frame::Header;
 use opte_api::{Direction, MacAddr};
 use oxide_vpc::overlay::DIALECT;
 
+/// What [`Driver::upkeep`] does at most in one call.
+const UPKEEP: Budget = Budget { looks: 8, moves: 64 };
+/// Ports that it looks at in one call.
+const UPKEEP_PORTS: usize = 32;
 /// Frames of a batch that are read before the first of them is decided.
 const AHEAD: usize = 16;
 /// Number that events have for packets which reach no port.
@@ -55,6 +61,8 @@ pub struct Driver<H: Host> {
     pub(crate) switch: H::Lock<Arc<Switch<H>>>,
     /// Packets that reached no port.
     pub(crate) counters: Counters,
+    /// The port whose turn it is to be looked after.
+    next_upkeep: AtomicU32,
     management: H::Lock<Management<H>>,
 }
 
@@ -71,6 +79,7 @@ impl<H: Host> Driver<H> {
             observer: Arc::new(observer),
             switch: H::Lock::new(Arc::new(Switch::new(core::iter::empty(), options.seed))),
             counters: Counters::default(),
+            next_upkeep: AtomicU32::new(0),
             management: H::Lock::new(Management::default()),
         }
     }
@@ -184,11 +193,27 @@ impl<H: Host> Driver<H> {
         device.filter(|d| d.underlay_ip == outer.dst).ok_or(DropReason::NoPort).map(Some)
     }
 
-    /// Removes flows of all ports that were idle for too long. To be called a few times a second.
+    /// Removes flows of all ports that were idle for too long. To be called a few times a second by
+    /// hosts whose packets may wait for it; others call [`Driver::upkeep`].
     pub fn poll(&self, now: Moment) {
-        for device in self.switch().devices() {
-            device.port.expire(now);
+        while self.upkeep(now) {}
+    }
+
+    /// Does a small part of the same, for which no packet waits long. True: there is more to do; to
+    /// be called again soon, between packets.
+    pub fn upkeep(&self, now: Moment) -> bool {
+        let (switch, mut budget) = (self.switch(), UPKEEP);
+        let first = PortId(self.next_upkeep.load(Ordering::Relaxed));
+        let mut devices = switch.devices_from(first);
+        for device in devices.by_ref().take(UPKEEP_PORTS) {
+            if device.port.expire(now, &mut budget) {
+                self.next_upkeep.store(device.id.0, Ordering::Relaxed);
+                return true;
+            }
         }
+        let next = devices.next().map(|device| device.id.0);
+        self.next_upkeep.store(next.unwrap_or(0), Ordering::Relaxed);
+        next.is_some()
     }
 
     /// The device of this number.

@@ -78,8 +78,8 @@ impl<H: Host> Switch<H> {
         self.underlay_ips.binary_search(&underlay_ip.to_bits()).is_ok()
     }
 
-    /// All devices.
-    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device<H>>> {
-        self.by_id.values()
+    /// The devices from this number on, by number.
+    pub fn devices_from(&self, first: PortId) -> impl Iterator<Item = &Arc<Device<H>>> {
+        self.by_id.range(first..).map(|(_, device)| device)
     }
 }

@@ -5,9 +5,9 @@
 //! How long single packets wait while connections are opened and expire all the time.
 //!
 //! One packet of two opens a connection; the other is a hit of a connection opened some time ago.
-//! The clock goes on so that as many connections expire as are opened, and the driver's `poll()`
-//! is called four times in each second of that clock: either between two packets, whose second
-//! then waits for it, or by another thread. Each packet is timed alone, so each time has a reading
+//! The clock goes on so that as many connections expire as are opened. Four times in each second of
+//! that clock it is time for upkeep: either `upkeep()` is called between packets for as long as it
+//! says so, and the packet behind each call waits for it, or another thread calls `poll()`. Each packet is timed alone, so each time has a reading
 //! of the clock in it. The limit loop's packets, timed alike, show what the machine itself does
 //! to single packets. What other programs take is not counted (see [`bench::alone`]).
 
@@ -45,8 +45,8 @@ pub fn run(plan: Plan, report: &mut Report) {
         let mut traffic = Stream::new(*alive);
         let parts = (0..repeats).map(|_| traffic.polled_here(samples));
         let (packets, polls): (Vec<Part>, Vec<Part>) = parts.unzip();
-        add(report, "poll() between packets, a packet", *alive, &packets);
-        add(report, "poll() between packets, a call", *alive, &polls);
+        add(report, "upkeep() between packets, a packet", *alive, &packets);
+        add(report, "upkeep() between packets, a call", *alive, &polls);
         let parts = (0..repeats).map(|_| traffic.polled_elsewhere(samples));
         let (packets, polls): (Vec<Part>, Vec<Part>) = parts.unzip();
         add(report, "poll() by another thread, a packet", *alive, &packets);
@@ -88,6 +88,8 @@ struct Stream {
     clock: Clock,
     next: usize,
     hit: bool,
+    /// There is more upkeep to do.
+    busy: bool,
     bytes: Vec<u8>,
     frame: Buffer,
 }
@@ -98,7 +100,7 @@ impl Stream {
         let world = World::new(1 << 21);
         let clock = Clock::new(world.now, alive);
         let (bytes, frame) = (Vec::new(), Buffer::default());
-        let mut stream = Self { world, clock, next: 0, hit: false, bytes, frame };
+        let mut stream = Self { world, clock, next: 0, hit: false, busy: false, bytes, frame };
         while stream.next < alive {
             stream.packet();
             stream.clock.is_poll_due();
@@ -128,9 +130,10 @@ impl Stream {
     fn polled_here(&mut self, samples: usize) -> (Part, Part) {
         let (mut packets, mut polls) = (Vec::with_capacity(samples), Vec::new());
         for _ in 0..samples {
-            if self.clock.is_poll_due() {
-                let (world, now) = (&self.world, self.clock.now());
-                let poll = time(|| world.driver.poll(now));
+            self.busy |= self.clock.is_poll_due();
+            if self.busy {
+                let (world, now, busy) = (&self.world, self.clock.now(), &mut self.busy);
+                let poll = time(|| *busy = world.driver.upkeep(now));
                 polls.push(poll);
                 packets.push(self.packet().after(poll));
             } else {

@@ -31,6 +31,7 @@ use core::cmp::Ordering::{Equal, Greater, Less};
 use core::sync::atomic::{AtomicU32, Ordering};
 use index::{Array, Index};
 use opte_api::Direction;
+pub use timers::Budget;
 use timers::Timers;
 
 /// Most flows of one port, unless told otherwise.
@@ -302,25 +303,35 @@ impl<H: Host> FlowTable<H> {
         self.review(flow, |_| Review::At(now.plus_millis(flow.idle_limit(limits))));
     }
 
-    /// Takes out flows that have been idle for too long; tells `ended` of each.
-    pub fn expire(&self, limits: &IdleLimits, now: Moment, mut ended: impl FnMut(&Flow<H>)) {
-        for wheel in 0..self.timers.wheels() {
-            while let Some(number) = self.timers.poll(wheel, now) {
-                let Some(flow) = self.cells.flow(number) else { continue };
-                let expired = self.review(&flow, |used| {
-                    // The limit is asked for under the lock: who changes it looks again after.
-                    let end = used.last.plus_millis(flow.idle_limit(limits));
-                    match end <= now {
-                        true => Review::End,
-                        false if used.both_ways => Review::At(end),
-                        false => Review::At(end.min(unproven(now))),
-                    }
-                });
-                if expired {
-                    ended(&flow);
+    /// No flow is to be looked at before later.
+    pub fn is_quiet(&self, now: Moment) -> bool {
+        self.timers.is_quiet(now)
+    }
+
+    /// Takes out flows that have been idle for too long, as far as `budget` goes; tells `ended` of
+    /// each. True if there may be more.
+    pub fn expire(
+        &self,
+        limits: &IdleLimits,
+        now: Moment,
+        budget: &mut Budget,
+        mut ended: impl FnMut(&Flow<H>),
+    ) -> bool {
+        self.timers.poll(now, budget, |number| {
+            let Some(flow) = self.cells.flow(number) else { return };
+            let expired = self.review(&flow, |used| {
+                // The limit is asked for under the lock: who changes it looks again after.
+                let end = used.last.plus_millis(flow.idle_limit(limits));
+                match end <= now {
+                    true => Review::End,
+                    false if used.both_ways => Review::At(end),
+                    false => Review::At(end.min(unproven(now))),
                 }
+            });
+            if expired {
+                ended(&flow);
             }
-        }
+        })
     }
 
     /// Makes room by giving up a flow that would be among the first to expire: O(1), any

@@ -11,6 +11,7 @@ use crate::host::{Host, Lock, Moment};
 use crate::wheel::{Link, Links, Wheel};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Links that are made together.
 const CHUNK: usize = 128;
@@ -24,9 +25,9 @@ const fn tick(moment: Moment) -> u64 {
     moment.as_millis() >> 6
 }
 
-/// Links by number.
+/// Links by number. A vector of them would be copied when it grows.
 #[derive(Default)]
-struct Chunks(Vec<Box<[Link; CHUNK]>>);
+struct Chunks(Vec<Box<[Link]>>);
 
 impl Chunks {
     fn make_room(&mut self, id: u32) {
@@ -58,13 +59,38 @@ struct Timed {
 /// Times of all flows of a table, by their numbers.
 pub struct Timers<H: Host> {
     wheels: Box<[H::Lock<Timed>]>,
+    /// No time comes before this tick: so there is nothing to look for in a table that is idle.
+    quiet_until: AtomicU64,
+}
+
+/// How much is done at once to look for flows that have been idle for too long. A packet that
+/// comes meanwhile waits for as long as that takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Flows that are looked at.
+    pub looks: u32,
+    /// Flows that are filed anew as their time comes nearer.
+    pub moves: u32,
+}
+
+impl Budget {
+    /// No end.
+    pub const ALL: Self = Self { looks: u32::MAX, moves: u32::MAX };
+
+    /// Nothing is left.
+    pub const fn is_spent(&self) -> bool {
+        self.looks == 0 || self.moves == 0
+    }
 }
 
 impl<H: Host> Timers<H> {
     /// Timers of a table of `limit` flows.
     pub fn new(limit: u32) -> Self {
         let wheels = if limit < LARGE { 1 } else { WHEELS };
-        Self { wheels: (0..wheels).map(|_| H::Lock::new(Timed::default())).collect() }
+        Self {
+            wheels: (0..wheels).map(|_| H::Lock::new(Timed::default())).collect(),
+            quiet_until: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// How many wheels there are.
@@ -86,6 +112,7 @@ impl<H: Host> Timers<H> {
             // Rounded up: a flow is never looked at before its time.
             wheel.insert(links, id, tick(at) + 1);
         });
+        self.wake(tick(at) + 1);
     }
 
     /// The same, behind all whose time is about the same.
@@ -99,11 +126,50 @@ impl<H: Host> Timers<H> {
         self.with(number, |Timed { wheel, links }, id| wheel.remove(links, id));
     }
 
-    /// Takes out a number whose time has come, of one wheel.
-    pub fn poll(&self, wheel: u32, now: Moment) -> Option<u32> {
-        let timed = self.wheels.get(wheel as usize)?;
-        let id = timed.with(|Timed { wheel, links }| wheel.poll(links, tick(now)))?;
-        Some(id * self.wheels() + wheel)
+    /// No time comes before later.
+    pub fn is_quiet(&self, now: Moment) -> bool {
+        tick(now) < self.quiet_until.load(Ordering::Relaxed)
+    }
+
+    /// There is something to look for at `tick`.
+    fn wake(&self, tick: u64) {
+        if tick < self.quiet_until.load(Ordering::Relaxed) {
+            self.quiet_until.fetch_min(tick, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes out numbers whose time has come and gives them to `f`, as far as `budget` goes. True
+    /// if there may be more.
+    pub fn poll(&self, now: Moment, budget: &mut Budget, mut f: impl FnMut(u32)) -> bool {
+        if self.is_quiet(now) {
+            return false;
+        }
+        // Who sets a time from here on lowers it again.
+        self.quiet_until.store(u64::MAX, Ordering::Relaxed);
+        for (wheel, timed) in (0..).zip(&self.wheels) {
+            loop {
+                if budget.is_spent() {
+                    self.wake(0);
+                    return true;
+                }
+                let (id, quiet_until) = timed.with(|Timed { wheel, links }| {
+                    let id = wheel.poll_some(links, tick(now), &mut budget.moves);
+                    (id, wheel.quiet_until())
+                });
+                match id {
+                    Some(id) => {
+                        budget.looks -= 1;
+                        f(id * self.wheels() + wheel);
+                    }
+                    None if budget.moves == 0 => {}
+                    None => {
+                        self.wake(quiet_until.unwrap_or(u64::MAX));
+                        break;
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// About the number whose time comes next, of one wheel.

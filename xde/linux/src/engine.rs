@@ -41,8 +41,9 @@ pub trait Engine: Send + Sync + 'static {
         out: &mut impl Egress<Packet>,
     );
 
-    /// Removes what was idle for too long. To be called a few times a second.
-    fn poll(&self, now: Moment);
+    /// Removes some of what was idle for too long. To be called a few times a second, and again
+    /// between packets for as long as it is true.
+    fn upkeep(&self, now: Moment) -> bool;
 }
 
 impl Engine for Driver<LinuxHost> {
@@ -76,7 +77,7 @@ impl Engine for Driver<LinuxHost> {
         self.from_underlay(shape, frames, now, out);
     }
 
-    fn poll(&self, now: Moment) {
-        self.poll(now);
+    fn upkeep(&self, now: Moment) -> bool {
+        self.upkeep(now)
     }
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xde::host::PortId;
 
-/// Time between calls of [`Engine::poll`].
+/// Time between rounds of [`Engine::upkeep`].
 const TICK: Duration = Duration::from_millis(250);
 
 const TOKEN_ORDERS: u64 = u64::MAX;
@@ -90,8 +90,8 @@ impl<E: Engine> Worker<E> {
         loop {
             let now = rounds.wait(&mut self.poller, next_tick, &mut ready)?;
             if now >= next_tick {
-                self.engine.poll(self.clock.at(now));
-                next_tick = now + TICK;
+                let more = self.engine.upkeep(self.clock.at(now));
+                next_tick = if more { now } else { now + TICK };
             }
             for token in &ready {
                 match *token {

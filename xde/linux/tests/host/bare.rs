@@ -65,5 +65,7 @@ impl Engine for Bare {
         frames.drain(..).for_each(|frame| out.to_guest(PORT, frame, &rewrite));
     }
 
-    fn poll(&self, _: Moment) {}
+    fn upkeep(&self, _: Moment) -> bool {
+        false
+    }
 }
