@@ -10,6 +10,7 @@
 
 use core::net::Ipv6Addr;
 use opte_api::Vni;
+use zerocopy::{Immutable, IntoBytes};
 
 /// UDP port of Geneve (RFC 8926, section 3.3).
 pub const GENEVE_PORT: u16 = 6081;
@@ -64,6 +65,22 @@ pub struct Outer {
     pub options: GeneveOptions,
     /// DSCP and ECN.
     pub traffic_class: u8,
+}
+
+/// Outer headers without options, as bytes in their order.
+#[derive(Immutable, IntoBytes)]
+#[repr(C)]
+struct BaseHeaders {
+    macs: [u8; 12],
+    /// EtherType, and the IPv6 header up to the hop limit.
+    before_addresses: [u8; 10],
+    src: [u8; 16],
+    dst: [u8; 16],
+    udp: [u8; UDP_LEN],
+    /// Version, length of the options, flags, EtherType of the payload.
+    geneve: [u8; 4],
+    /// Virtual network, and a reserved byte.
+    vni: [u8; 4],
 }
 
 /// Header bytes in front of an inner frame.
@@ -123,21 +140,28 @@ impl Outer {
 
     #[inline]
     fn write_from<const AT: usize>(&self, room: &mut [u8; Self::MAX_LEN], inner_len: usize) {
+        let rest = room.get_mut(AT..);
+        let Some((base, options)) = rest.and_then(<[u8]>::split_first_chunk_mut::<OUTER_BASE_LEN>)
+        else {
+            return;
+        };
         let len = UDP_LEN + GENEVE_LEN + OPTIONS_MAX - AT + inner_len;
         let [l0, l1] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         let [s0, s1] = self.source_port.to_be_bytes();
         let [d0, d1] = GENEVE_PORT.to_be_bytes();
         let (c0, c1) = (0x60 | self.traffic_class >> 4, self.traffic_class << 4);
         let words = ((OPTIONS_MAX - AT) / 4) as u32;
-        let geneve = words << 24 | ETHERTYPE_TRANSPARENT;
-        room[AT..AT + 12].fill(0);
-        room[AT + 12..AT + 22].copy_from_slice(&[0x86, 0xdd, c0, c1, 0, 0, l0, l1, 17, HOP_LIMIT]);
-        room[AT + 22..AT + 38].copy_from_slice(&self.src.octets());
-        room[AT + 38..AT + 54].copy_from_slice(&self.dst.octets());
-        room[AT + 54..AT + 62].copy_from_slice(&[s0, s1, d0, d1, l0, l1, 0, 0]);
-        room[AT + 62..AT + 66].copy_from_slice(&geneve.to_be_bytes());
-        room[AT + 66..AT + 70].copy_from_slice(&(self.vni.get() << 8).to_be_bytes());
-        room[AT + 70..].copy_from_slice(&self.options.bytes[..OPTIONS_MAX - AT]);
+        let header = BaseHeaders {
+            macs: [0; 12],
+            before_addresses: [0x86, 0xdd, c0, c1, 0, 0, l0, l1, 17, HOP_LIMIT],
+            src: self.src.octets(),
+            dst: self.dst.octets(),
+            udp: [s0, s1, d0, d1, l0, l1, 0, 0],
+            geneve: (words << 24 | ETHERTYPE_TRANSPARENT).to_be_bytes(),
+            vni: (self.vni.get() << 8).to_be_bytes(),
+        };
+        *base = zerocopy::transmute!(header);
+        options.iter_mut().zip(self.options.bytes).for_each(|(to, from)| *to = from);
     }
 }
 
