@@ -1,0 +1,224 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A port with the layers of a VPC: packets, policies and looks at one time.
+
+use crate::{IDLE, ModelHost, NOW, SLACK, in_many_orders, race};
+use opte::counters::Tally;
+use opte::drop_reason::DropReason;
+use opte::event::FlowEnd;
+use opte::frame::{FlatFrame, Rewrite};
+use opte::geneve::Mark;
+use opte::headers::Headers;
+use opte::host::{Blind, Moment};
+use opte::nat::{PortMap, ReservationSpace};
+use opte::policy::{IdleLimits, PolicyRules};
+use opte::port::{Caching, Port, PortOptions, Verdict};
+use opte::tcp::{TcpFlags, TcpState};
+use opte_api::{Direction, Protocol};
+use opte_tests::packets::{Body, Packet, checksums};
+use opte_tests::setting::{Guest, VPC, boundary, everywhere, outside, route, vni};
+use oxide_vpc::{Mappings, VpcPort};
+use oxide_vpc_api::{RouterTarget, V2bEntry};
+use std::sync::Arc;
+
+use Direction::{In, Out};
+
+const GUEST: Guest = Guest(5);
+
+/// Policies, and who owns which external port.
+struct Setting {
+    translate: PolicyRules,
+    deny: PolicyRules,
+    on_loan: [Arc<PortMap>; 2],
+}
+impl Setting {
+    fn new() -> Arc<Self> {
+        let mut space = ReservationSpace::default();
+        let mut vpc = VpcPort::new(GUEST.config(0), &mut space).unwrap();
+        let out = route(everywhere(true), RouterTarget::InternetGateway(None));
+        vpc.add_route(out).unwrap();
+        let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
+        let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
+        let policy = |vpc: &VpcPort| PolicyRules {
+            layers: vpc.layers(),
+            host_tables: maps.clone(),
+            idle: IdleLimits::default(),
+        };
+        let translate = policy(&vpc);
+        vpc.set_firewall_rules(&["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
+        let ip = GUEST.snat(true).ip;
+        let on_loan = [Protocol::UDP, Protocol::TCP].map(|protocol| space.map(ip, protocol));
+        Arc::new(Self { translate, deny: policy(&vpc), on_loan })
+    }
+}
+
+struct World {
+    port: Port<ModelHost>,
+    setting: Arc<Setting>,
+}
+
+impl World {
+    fn new(setting: &Arc<Setting>, flow_limit: u32) -> Arc<Self> {
+        let options = PortOptions { id: 0, flow_limit, seed: 1, caching: Caching::Stored };
+        let port = Port::new(options, setting.translate.clone(), Arc::new(Blind));
+        Arc::new(Self { port, setting: setting.clone() })
+    }
+
+    /// What becomes of a packet.
+    fn send(&self, way: Direction, packet: &Packet, now: Moment) -> Result<Packet, DropReason> {
+        let mut frame = FlatFrame::new(packet.bytes());
+        let mark = match way {
+            Direction::Out => Mark::GUEST,
+            Direction::In => Mark::underlay(vni(VPC), true),
+        };
+        let headers = Headers::parse(&frame.bytes, frame.bytes.len(), 0, mark).unwrap();
+        let (mut tally, mut rewrite) = (Tally::default(), Rewrite::default());
+        let headers = Ok(&headers);
+        match self.port.process(way, &mut frame, headers, now, &mut tally, &mut rewrite) {
+            Verdict::Forward => {
+                assert_eq!(checksums::verify(&frame.bytes), Ok(()));
+                Ok(Packet::read(&frame.bytes).unwrap())
+            }
+            Verdict::Reply(_) => panic!("nothing is answered here"),
+            Verdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let list = self.port.counters().list();
+        list.iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    /// External ports on loan.
+    fn leases(&self) -> usize {
+        self.setting.on_loan.iter().map(|map| map.used(0..=u16::MAX)).sum()
+    }
+
+    /// What holds while nobody works on the port: each flow has one lease, and each that was opened
+    /// lives or has ended once.
+    fn settle(&self) {
+        let flows = self.port.flows();
+        let count = flows.count() as usize;
+        assert_eq!((flows.flows().len(), self.leases()), (count, count));
+        let ended: u64 = FlowEnd::ALL.iter().map(|end| self.counter(end.name())).sum();
+        assert_eq!(self.counter("flows_opened"), ended + u64::from(flows.count()));
+    }
+}
+
+fn packet(body: Body) -> Packet {
+    Packet::new(GUEST.macs(), [GUEST.ip(true), outside(true)], body)
+}
+
+fn udp(port: u16) -> Packet {
+    packet(Body::Udp { ports: [port, 80], checksum: true })
+}
+
+fn tcp(flags: TcpFlags, numbers: [u32; 2]) -> Packet {
+    let mut packet = packet(Body::Tcp { ports: [1000, 80], flags, numbers });
+    packet.payload.clear();
+    packet
+}
+
+#[test]
+fn a_connection_is_opened_once() {
+    let setting = Setting::new();
+    in_many_orders(move || {
+        let world = World::new(&setting, 4);
+        let send = |world: &World| world.send(Out, &udp(1), NOW).unwrap();
+        let (a, b) = race(&world, send, send);
+        assert_eq!(a, b);
+        assert_eq!(world.counter("flows_opened"), 1);
+        world.settle();
+    });
+}
+
+#[test]
+fn a_packet_goes_out_whether_its_flow_ends_or_not() {
+    let setting = Setting::new();
+    let ends: [fn(&World); 2] = [
+        |world| world.port.expire(NOW.plus_millis(IDLE + SLACK)),
+        |world| world.port.clear_flows(),
+    ];
+    for end in ends {
+        let setting = setting.clone();
+        in_many_orders(move || {
+            let world = World::new(&setting, 4);
+            let first = world.send(Out, &udp(1), NOW).unwrap();
+            let late = NOW.plus_millis(IDLE + SLACK);
+            let (sent, ()) = race(&world, move |world| world.send(Out, &udp(1), late), end);
+            let sent = sent.unwrap();
+            assert_eq!((sent.src, sent.dst), (first.src, first.dst));
+            let port = sent.ports()[0];
+            let range = GUEST.snat(true);
+            assert!((range.first_port..=range.last_port).contains(&port));
+            // Somebody answers. Either the flow is there, or its port is free again.
+            let answer = world.send(In, &sent.reply(), late);
+            assert_eq!(answer.is_ok(), world.port.flows().count() == 1, "{answer:?}");
+            if let Ok(answer) = answer {
+                assert_eq!((answer.dst, answer.ports()), (GUEST.ip(true), [80, 1]));
+            }
+            world.settle();
+        });
+    }
+}
+
+/// An established connection, and a packet as the peer sees it.
+fn established(world: &World) -> Packet {
+    let syn = world.send(Out, &tcp(TcpFlags::SYN, [10, 0]), NOW).unwrap();
+    let answer = Packet { payload: Vec::new(), ..syn.reply() };
+    let Body::Tcp { ports, flags, .. } = answer.body else { panic!("TCP") };
+    let body = Body::Tcp { ports, flags, numbers: [20, 11] };
+    world.send(In, &Packet { body, ..answer.clone() }, NOW).unwrap();
+    world.send(Out, &tcp(TcpFlags::ACK, [11, 21]), NOW).unwrap();
+    assert_eq!(state(world), Some(TcpState::Established));
+    answer
+}
+
+fn state(world: &World) -> Option<TcpState> {
+    world.port.flows().flows().first()?.tcp_state()
+}
+
+#[test]
+fn both_ends_close_at_once() {
+    let setting = Setting::new();
+    in_many_orders(move || {
+        let world = World::new(&setting, 4);
+        let fin = TcpFlags::FIN | TcpFlags::ACK;
+        let peer = established(&world);
+        let Body::Tcp { ports, .. } = peer.body else { panic!("TCP") };
+        let from_peer = move |flags, numbers| Packet {
+            body: Body::Tcp { ports, flags, numbers },
+            ..peer.clone()
+        };
+        let theirs = from_peer(fin, [21, 11]);
+        let (a, b) = race(
+            &world,
+            move |world| world.send(Out, &tcp(fin, [11, 21]), NOW),
+            |world| world.send(In, &theirs, NOW),
+        );
+        assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
+        assert_eq!(state(&world), Some(TcpState::Closing));
+        // The acknowledgments are no plain packets any more, in either direction.
+        world.send(Out, &tcp(TcpFlags::ACK, [12, 22]), NOW).unwrap();
+        world.send(In, &from_peer(TcpFlags::ACK, [22, 12]), NOW).unwrap();
+        assert_eq!(state(&world), Some(TcpState::TimeWait));
+        world.settle();
+    });
+}
+
+#[test]
+fn a_connection_is_replaced_once() {
+    let setting = Setting::new();
+    in_many_orders(move || {
+        let world = World::new(&setting, 4);
+        established(&world);
+        let send = |world: &World| world.send(Out, &tcp(TcpFlags::SYN, [77, 0]), NOW);
+        let (a, b) = race(&world, send, send);
+        assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
+        assert_eq!((world.counter("flows_opened"), world.counter("flows_replaced")), (2, 1));
+        assert_eq!(state(&world), Some(TcpState::SynSent));
+        world.settle();
+    });
+}
