@@ -321,16 +321,17 @@ impl<H: Host> Port<H> {
             let stored = Stored { generation: policy.generation, transform };
             self.flows.insert(flow, Some(stored), &policy.rules.idle, packet.now)
         };
-        let inserted = match insert() {
-            Err(InsertError::Full) => {
-                let start = self.chooser.hash(&packet.key) as u32;
-                let evicted = self.flows.evict(start, &policy.rules.idle, packet.now);
-                let evicted = evicted.ok_or(DropReason::FlowTableFull)?;
-                self.ended(&evicted, FlowEnd::Evicted);
-                insert()
+        let mut inserted = insert();
+        // Another CPU may take the place that is made here.
+        for _ in 0..ROUNDS {
+            if !matches!(inserted, Err(InsertError::Full)) {
+                break;
             }
-            inserted => inserted,
-        };
+            let start = self.chooser.hash(&packet.key) as u32;
+            let evicted = self.flows.evict(start, &policy.rules.idle, packet.now);
+            self.ended(&*evicted.ok_or(DropReason::FlowTableFull)?, FlowEnd::Evicted);
+            inserted = insert();
+        }
         match inserted {
             Ok(()) => {
                 self.counters.opened();

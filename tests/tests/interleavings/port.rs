@@ -135,6 +135,22 @@ fn a_connection_is_opened_once() {
 }
 
 #[test]
+fn a_full_table_has_room_for_both() {
+    let setting = Setting::new();
+    in_many_orders(move || {
+        let world = World::new(&setting, 2);
+        for port in [1, 2] {
+            world.send(Out, &udp(port), NOW).unwrap();
+        }
+        let send = |port| move |world: &World| world.send(Out, &udp(port), NOW);
+        let (a, b) = race(&world, send(3), send(4));
+        assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
+        assert_eq!(world.counter("flows_evicted"), 2);
+        world.settle();
+    });
+}
+
+#[test]
 fn a_packet_goes_out_whether_its_flow_ends_or_not() {
     let setting = Setting::new();
     let ends: [fn(&World); 2] = [
