@@ -80,12 +80,13 @@ impl<H: Host> Port<H> {
         now: Moment,
         rewrite: &mut Rewrite,
     ) -> Result<Passed, DropReason> {
-        let policy = self.policy();
         let packet = Packet { direction, headers, key, now };
         if headers.is_icmp_error() {
-            return self.decide_error(&policy, &packet, frame, rewrite);
+            return self.decide_error(&self.policy(), &packet, frame, rewrite);
         }
         for _ in 0..ROUNDS {
+            // What another CPU did meanwhile may be due to another policy.
+            let policy = self.policy();
             let passed = match self.flows.find(&key, direction) {
                 Some(flow) => self.follow(&policy, &packet, frame, &flow, rewrite)?,
                 None => self.open(&policy, &packet, frame, rewrite)?,
@@ -308,7 +309,21 @@ impl<H: Host> Port<H> {
         Ok(Some(Passed::Decided))
     }
 
-    /// Enters a flow. False: the place was taken, and the packet is to be decided again.
+    /// A flow that was just entered is still right. If there is another policy by now, who swept
+    /// the flows under it may not have seen this one.
+    fn stands(&self, decided: &Policy, flow: &Arc<Flow<H>>) -> bool {
+        if self.generation() == decided.generation {
+            return true;
+        }
+        if let Judgement::Cut = self.judge(&self.policy(), flow) {
+            self.end(flow, FlowEnd::Cut);
+            return false;
+        }
+        true
+    }
+
+    /// Enters a flow. False: the place was taken, or another policy ends it, and the packet is to
+    /// be decided again.
     fn enter(
         &self,
         policy: &Policy,
@@ -336,7 +351,7 @@ impl<H: Host> Port<H> {
             Ok(()) => {
                 self.counters.opened();
                 self.observer.observe(&Event::opened(self.id, packet.direction, &packet.key));
-                Ok(true)
+                Ok(self.stands(policy, flow))
             }
             Err(InsertError::Full) => Err(DropReason::FlowTableFull),
             Err(InsertError::Exists(other)) if *other.key(packet.direction) == packet.key => {

@@ -180,6 +180,33 @@ fn a_packet_goes_out_whether_its_flow_ends_or_not() {
     }
 }
 
+/// Whoever was let by the policy before holds nothing when all connections have been judged.
+#[test]
+fn what_a_policy_ends_gives_back_what_it_holds() {
+    let setting = Setting::new();
+    for known in [true, false] {
+        let setting = setting.clone();
+        in_many_orders(move || {
+            let world = World::new(&setting, 4);
+            if known {
+                world.send(Out, &udp(1), NOW).unwrap();
+            }
+            let (sent, ()) = race(
+                &world,
+                |world| world.send(Out, &udp(1), NOW),
+                |world| {
+                    world.port.publish(world.setting.deny.clone());
+                    world.port.sweep();
+                },
+            );
+            assert!(matches!(sent, Ok(_) | Err(DropReason::FirewallRule)), "{sent:?}");
+            assert_eq!((world.port.flows().count(), world.leases()), (0, 0));
+            assert_eq!(world.send(Out, &udp(1), NOW), Err(DropReason::FirewallRule));
+            world.settle();
+        });
+    }
+}
+
 /// An established connection, and a packet as the peer sees it.
 fn established(world: &World) -> Packet {
     let syn = world.send(Out, &tcp(TcpFlags::SYN, [10, 0]), NOW).unwrap();
