@@ -115,17 +115,53 @@ fn of_two_flows_with_one_key_one_is_entered() {
     }
 }
 
-/// Many shards, and each flow's outbound shard is the other's inbound one.
+/// A flow that the peer sees at port `seen`, and whose keys lie in these two of two shards.
+fn lying(table: &Table, places: [u64; 2], seen: impl Fn(u16) -> u16) -> ModelFlow {
+    let place = |flow: &ModelFlow, way| table.hash(flow.key(way), way) & 1;
+    let mut flows = (1..1000).map(|guest| udp([guest, 9, seen(guest)]));
+    let is_there = |flow: &ModelFlow| Direction::BOTH.map(|way| place(flow, way)) == places;
+    flows.find(is_there).expect("there is one among so many")
+}
+
+/// Two shards, and each flow's outbound one is the other's inbound one.
 #[test]
-fn flows_that_lie_crosswise_are_both_entered() {
+fn flows_that_lie_crosswise_are_both_entered_and_taken_out() {
     in_all_orders(|| {
-        let (a, b) = (udp([1, 9, 2]), udp([2, 9, 1]));
-        let table = Arc::new(Table::new(128, 1));
-        let first = a.clone();
-        let results = race(&table, move |t| insert(t, &first, NOW), |t| insert(t, &b, NOW));
+        let table = table(128, &[]);
+        let places = [[0, 1], [1, 0]];
+        let [a, b] = places.map(|places| lying(&table, places, |guest| guest + 1000));
+        let (first, second) = (a.clone(), b.clone());
+        let results = race(&table, move |t| insert(t, &first, NOW), |t| insert(t, &second, NOW));
         assert_eq!(results, (Entered::Yes, Entered::Yes));
-        assert!(is_in(&table, &a) && is_in(&table, &b) && table.count() == 2);
+        settle(&table, &[&a, &b], NOW, IDLE);
     });
+    in_many_orders(|| {
+        let table = table(128, &[]);
+        let places = [[0, 1], [1, 0]];
+        let [a, b] = places.map(|places| lying(&table, places, |guest| guest + 1000));
+        assert_eq!([&a, &b].map(|flow| insert(&table, flow, NOW)), [Entered::Yes, Entered::Yes]);
+        assert_eq!(race(&table, move |t| t.remove(&a), |t| t.remove(&b)), (true, true));
+        settle(&table, &[], NOW, IDLE);
+    });
+}
+
+/// Two shards, and only one of them is both flows'.
+#[test]
+fn of_two_flows_with_one_key_in_another_shard_one_is_entered() {
+    for shared in [0, 1] {
+        in_all_orders(move || {
+            let table = table(128, &[]);
+            let seen = lying(&table, [0, shared], |guest| guest).key(Direction::In).dst_port();
+            let [a, b] = [0, 1].map(|own| lying(&table, [own, shared], |_| seen));
+            let first = a.clone();
+            let results = race(&table, move |t| insert(t, &first, NOW), |t| insert(t, &b, NOW));
+            match results {
+                (Entered::Yes, Entered::Exists) => settle(&table, &[&a], NOW, IDLE),
+                (Entered::Exists, Entered::Yes) => settle(&table, &[&b], NOW, IDLE),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
 }
 
 #[test]
