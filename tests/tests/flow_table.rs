@@ -129,7 +129,10 @@ impl Model {
                 assert!(holders.peek().is_none() && self.flows.len() < self.table.limit() as usize);
                 self.flows.push(Known { flow, last: self.now, used: [false; 2] });
             }
-            Err(InsertError::Full) => assert_eq!(self.flows.len(), self.table.limit() as usize),
+            Err(InsertError::Full) => {
+                assert_eq!(self.flows.len(), self.table.limit() as usize);
+                assert!(holders.peek().is_none(), "no room is made for what is in already");
+            }
             Err(InsertError::Exists(other)) => {
                 assert!(holders.any(|known| Arc::ptr_eq(&known.flow, &other)));
             }

@@ -47,7 +47,7 @@ const EVICTION_TRIES: u32 = 8;
 pub enum InsertError<H: Host> {
     /// One of its keys belongs to this flow already.
     Exists(Arc<Flow<H>>),
-    /// The table is full.
+    /// The table is full, and its keys are not in it.
     Full,
 }
 
@@ -193,9 +193,13 @@ impl<H: Host> FlowTable<H> {
         limits: &IdleLimits,
         now: Moment,
     ) -> Result<(), InsertError<H>> {
-        let number = self.cells.take().ok_or(InsertError::Full)?;
-        flow.set_number(number);
         let hashes = self.hashes(flow);
+        let Some(number) = self.cells.take() else {
+            // Nobody is to make room for a flow whose key is in already.
+            let vacant = self.locked(hashes, || self.vacant(flow, hashes));
+            return vacant.unwrap_or(Ok(())).and(Err(InsertError::Full));
+        };
+        flow.set_number(number);
         let entered = self.locked(hashes, || {
             self.vacant(flow, hashes)?;
             self.enter(flow, hashes, stored, now)?;
