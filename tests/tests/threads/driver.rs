@@ -33,10 +33,12 @@ use xde::host::{Egress, Moment, PortId, UnderlayShape};
 const GUEST: Guest = Guest(5);
 const THREADS: u64 = 3;
 const STEPS: u64 = 6_000;
+/// Steps of all others for each step of the operator.
+const PACE: u64 = 8;
 /// External ports of a family and protocol.
-const PORTS: u16 = 16;
+const PORTS: u16 = 12;
 /// More than the ports of one kind, fewer than the flows of all kinds.
-const FLOWS: u32 = 24;
+const FLOWS: u32 = 40;
 /// To this port of theirs the guest may not send in every third configuration.
 const CLOSED: u16 = 81;
 
@@ -76,6 +78,8 @@ struct World {
     /// Changes of the configuration that have begun, and that are done.
     begun: AtomicU64,
     done: AtomicU64,
+    /// Steps of those who send.
+    steps: AtomicU64,
 }
 
 fn snat(ipv4: bool) -> SnatRange {
@@ -90,7 +94,7 @@ fn external_ip(number: u64, ipv4: bool) -> IpAddr {
 
 fn packet(dice: &mut Dice) -> Packet {
     let ipv4 = dice.roll(2) == 0;
-    let ports = [dice.roll(24) as u16, dice.pick(&[80, CLOSED])];
+    let ports = [dice.roll(8) as u16, dice.pick(&[80, CLOSED])];
     let flags = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN | TcpFlags::ACK, TcpFlags::RST];
     let numbers = [dice.roll(2) as u32 * 1000, 1];
     let body = match dice.roll(2) {
@@ -114,8 +118,8 @@ impl World {
         let mut host = Hypervisor::new(options);
         add_guest(&mut host, GUEST, 0);
         add_boundary(&mut host);
-        let (begun, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let world = Self { driver: host.driver, clock: Clock::new(), begun, done };
+        let [begun, done, steps] = [const { AtomicU64::new(0) }; 3];
+        let world = Self { driver: host.driver, clock: Clock::new(), begun, done, steps };
         world.configure(0);
         world
     }
@@ -173,6 +177,7 @@ impl World {
 
     /// A packet goes out, and whatever leaves is answered.
     fn talk(&self, dice: &mut Dice, seen: &mut Seen) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
         let (packet, count) = (packet(dice), 1 + dice.roll(3) as usize);
         let before = self.done.load(Ordering::SeqCst);
         let left = self.send(&packet, count);
@@ -288,7 +293,15 @@ fn a_port_in_many_hands() {
             });
             let threads: Vec<_> = threads.collect();
             let mut dice = Dice(99 << 8 | round);
-            (0..STEPS / 4).for_each(|_| world.operate(&mut dice));
+            for at in 0..THREADS * STEPS / PACE {
+                let due = round * THREADS * STEPS + at * PACE;
+                while world.steps.load(Ordering::Relaxed) < due
+                    && !threads.iter().all(|thread| thread.is_finished())
+                {
+                    thread::yield_now();
+                }
+                world.operate(&mut dice);
+            }
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         world.settle();
@@ -298,7 +311,10 @@ fn a_port_in_many_hands() {
         assert!(!arrived.is_empty());
         assert!(seen.iter().all(|seen| seen.packets > STEPS / 4));
     }
-    assert!(world.counter(|name| name.ends_with("_hits")) > 0);
+    let ends = FlowEnd::ALL.iter().map(|end| end.name());
+    for wanted in ends.chain(["out_hits", "in_hits"]) {
+        assert!(world.counter(|name| name == wanted) > 0, "{wanted}");
+    }
     let next = world.done.load(Ordering::SeqCst).next_multiple_of(3);
     world.configure(next);
     world.everything_is_free();
