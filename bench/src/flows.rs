@@ -13,8 +13,8 @@ use crate::world::{
     guest_mac, peer_ip, vni,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use opte::counters::Tally;
 use opte::outer::GeneveOptions;
+use opte::port::Batch;
 use opte_api::{Direction, MacAddr};
 use oxide_vpc::overlay::EXTERNAL_MARK;
 use oxide_vpc_api::config::{BOUNDARY_MAC, GATEWAY_MAC};
@@ -187,9 +187,9 @@ fn octets<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 fn send(world: &World, guest: usize, direction: Direction, frame: &mut Buffer) {
-    let mut tally = Tally::default();
+    let mut batch = Batch::default();
     let port = &world.devices[guest].port;
-    assert!(pass(port, world.now, direction, frame, &mut tally), "a packet is not forwarded");
+    assert!(pass(port, world.now, direction, frame, &mut batch), "a packet is not forwarded");
 }
 
 /// A batch of frames of random connections.

@@ -14,7 +14,7 @@ use crate::measure::BATCH;
 use crate::packet::Stage;
 use crate::path::pass;
 use crate::world::{IDLE, World};
-use opte::counters::Tally;
+use opte::port::Batch;
 use opte_api::Direction;
 use xde::host::Moment;
 
@@ -99,12 +99,12 @@ impl<'a> Opener<'a> {
     /// Opens the connections of a batch.
     #[inline]
     pub fn open(&mut self) {
-        let mut tally = Tally::default();
+        let mut batch = Batch::default();
         let port = &self.world.devices[self.traffic.guest].port;
         for frame in &mut self.frames {
-            assert!(pass(port, self.clock.now(), Direction::Out, frame, &mut tally));
+            assert!(pass(port, self.clock.now(), Direction::Out, frame, &mut batch));
         }
-        let side = *tally.side(Direction::Out);
+        let side = *batch.tally.side(Direction::Out);
         assert_eq!((side.hits, side.misses), (0, self.frames.len() as u64));
     }
 

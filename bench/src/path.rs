@@ -7,12 +7,11 @@
 
 use crate::buffer::Buffer;
 use crate::world::{BenchHost, World};
-use opte::counters::Tally;
 use opte::drop_reason::DropReason;
 use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
-use opte::port::{Port, Turn, Verdict};
+use opte::port::{Batch, Port, Turn, Verdict};
 use opte_api::Direction;
 use oxide_vpc::overlay::DIALECT;
 use xde::host::{Egress, Moment, PortId, UnderlayShape};
@@ -39,14 +38,13 @@ pub fn pass(
     now: Moment,
     direction: Direction,
     frame: &mut Buffer,
-    tally: &mut Tally,
+    batch: &mut Batch,
 ) -> bool {
     let headers = parse(direction, frame);
     let headers = headers.as_ref().map_err(|reason| *reason);
-    let mut rewrite = Rewrite::default();
-    match port.process(Turn { direction, now, cell: None }, frame, headers, tally, &mut rewrite) {
+    match port.process(Turn { direction, now, cell: None }, frame, headers, batch) {
         Verdict::Forward => {
-            frame.rewrite(&rewrite);
+            frame.rewrite(&batch.rewrite);
             true
         }
         Verdict::Reply(_) | Verdict::Drop(_) => false,

@@ -12,8 +12,8 @@ use bench::packet::{Family, Shape, Transport};
 use bench::path::{Hose, pass};
 use bench::sums;
 use bench::world::{BOUNDARY_IP, HOST_IP, PEER_HOST_IP, World};
-use opte::counters::Tally;
 use opte::frame::Rewrite;
+use opte::port::Batch;
 use opte_api::Direction;
 use xde::host::{Egress, PortId, UnderlayShape};
 
@@ -39,10 +39,10 @@ fn packet(flows: &Flows, direction: Direction, index: usize) -> Vec<u8> {
 /// Takes each flow's packet through the engine, which must run a stored transform.
 fn hits(world: &World, flows: &Flows, direction: Direction) -> Vec<(Vec<u8>, Vec<u8>)> {
     let pairs = (0..flows.count()).map(|index| {
-        let (before, mut tally) = (packet(flows, direction, index), Tally::default());
+        let (before, mut batch) = (packet(flows, direction, index), Batch::default());
         let mut frame = Buffer::new(&before);
-        assert!(pass(world.port(), world.now, direction, &mut frame, &mut tally));
-        assert_eq!(tally.side(direction).hits, 1);
+        assert!(pass(world.port(), world.now, direction, &mut frame, &mut batch));
+        assert_eq!(batch.tally.side(direction).hits, 1);
         (before, frame.bytes().to_vec())
     });
     pairs.collect()

@@ -18,7 +18,7 @@ use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
 use crate::policy::Policy;
-use crate::port::{Caching, Passed, Port};
+use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
 use crate::rule::Facts;
 use crate::slot::Stored;
@@ -41,8 +41,8 @@ struct Packet<'a> {
 
 /// A connection as the policy sees it now (architecture, "one judgement").
 enum Judgement {
-    /// It stands. If the judging walk was that of the packet at hand, this is its transform.
-    Keep,
+    /// It stands. If the judging walk was that of the packet at hand, this is what it decided.
+    Keep(Option<HeaderEdit>),
     /// It must end.
     Cut,
 }
@@ -73,29 +73,47 @@ impl<H: Host> Port<H> {
 
     pub(crate) fn decide<F: Frame>(
         &self,
-        direction: Direction,
+        turn: Turn,
         frame: &mut F,
         headers: &Headers,
         key: FlowKey,
-        now: Moment,
-        rewrite: &mut Rewrite,
+        batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
-        let packet = Packet { direction, headers, key, now };
-        if headers.is_icmp_error() {
-            return self.decide_error(&self.policy(), &packet, frame, rewrite);
-        }
+        let packet = Packet { direction: turn.direction, headers, key, now: turn.now };
         for _ in 0..ROUNDS {
             // What another CPU did meanwhile may be due to another policy.
-            let policy = self.policy();
-            let passed = match self.flows.find(&key, direction) {
-                Some(flow) => self.follow(&policy, &packet, frame, &flow, rewrite)?,
-                None => self.open(&policy, &packet, frame, rewrite)?,
-            };
-            if let Some(passed) = passed {
+            let policy = self.policy_of(batch);
+            let decided = self.round(&policy, &packet, frame, &mut batch.rewrite);
+            batch.policy = Some(policy);
+            if let Some(passed) = decided? {
                 return Ok(passed);
             }
         }
         Err(DropReason::FlowConflict)
+    }
+
+    /// The policy in force: that of the batch's last packet if there is no newer one, since to ask
+    /// for it costs CPUs that decide at the same time.
+    fn policy_of(&self, batch: &mut Batch) -> Arc<Policy> {
+        let known = batch.policy.take();
+        let known = known.filter(|policy| policy.generation == self.generation());
+        known.unwrap_or_else(|| self.policy())
+    }
+
+    fn round<F: Frame>(
+        &self,
+        policy: &Policy,
+        packet: &Packet<'_>,
+        frame: &mut F,
+        rewrite: &mut Rewrite,
+    ) -> Result<Option<Passed>, DropReason> {
+        if packet.headers.is_icmp_error() {
+            return self.decide_error(policy, packet, frame, rewrite).map(Some);
+        }
+        match self.flows.find(&packet.key, packet.direction) {
+            Some(flow) => self.follow(policy, packet, frame, &flow, rewrite),
+            None => self.open(policy, packet, frame, rewrite),
+        }
     }
 
     /// Uniform, keyed, constant for a connection: for choices among equals.
@@ -112,7 +130,7 @@ impl<H: Host> Port<H> {
     pub fn sweep(&self) {
         let policy = self.policy();
         for flow in self.flows.flows() {
-            if let Judgement::Cut = self.judge(&policy, &flow) {
+            if let Judgement::Cut = self.judge(&policy, &flow, None) {
                 self.end(&flow, FlowEnd::Cut);
             }
         }
@@ -128,13 +146,19 @@ impl<H: Host> Port<H> {
         rewrite: &mut Rewrite,
     ) -> Result<Option<Passed>, DropReason> {
         let Packet { direction, headers, now, .. } = *packet;
-        if let Judgement::Cut = self.judge(policy, flow) {
+        let opening = &flow.opening;
+        let like_opening = direction == opening.direction
+            && headers.macs == opening.macs
+            && headers.mark == opening.mark;
+        let judgement = self.judge(policy, flow, like_opening.then(|| inner_bytes(frame, headers)));
+        let Judgement::Keep(edit) = judgement else {
             self.end(flow, FlowEnd::Cut);
             return Ok(None);
-        }
-        let transform = match self.stored_transform(policy, packet, flow) {
-            Some(transform) => transform,
-            None => {
+        };
+        let transform = match (edit, self.stored_transform(policy, packet, flow)) {
+            (Some(edit), _) => self.compile(&edit, packet),
+            (None, Some(transform)) => transform,
+            (None, None) => {
                 let bytes = inner_bytes(frame, headers);
                 let connection = Some(flow.connection());
                 let facts = Facts::of(headers);
@@ -204,26 +228,32 @@ impl<H: Host> Port<H> {
         stored.holds(policy.generation, packet.headers).then_some(stored.transform)
     }
 
-    /// Asks whether a connection is still right under `policy`: walks its opening packet again.
-    fn judge(&self, policy: &Policy, flow: &Flow<H>) -> Judgement {
-        if flow.judged() >= policy.generation {
-            return Judgement::Keep;
+    /// Asks whether a connection is still right under `policy`: walks its opening packet again. If
+    /// the packet at hand is like that one, `own` is its frame, and this is its walk as well.
+    fn judge(&self, policy: &Policy, flow: &Flow<H>, own: Option<Bytes<'_>>) -> Judgement {
+        if flow.is_judged(policy.generation) {
+            return Judgement::Keep(None);
         }
         let direction = flow.opening.direction;
         let (facts, choice) = (flow.opening_facts(), self.choice(flow));
         let connection = flow.connection();
-        let mut walk = Walk::new(&policy.rules, direction, facts, choice, Some(connection), None);
+        let mut walk = Walk::new(&policy.rules, direction, facts, choice, Some(connection), own);
         walk.origin(flow.opening.mark);
-        let stands = walk.run().is_ok()
+        let passed = walk.try_run();
+        if own.is_some() && matches!(passed, Ok(walk::Passed::Reply(_))) {
+            // What answers packets does not judge connections.
+            return self.judge(policy, flow, None);
+        }
+        let stands = passed.is_ok()
             && walk.binding == connection.binding
             && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
-        if stands {
-            flow.set_allowed_by(walk.allowed_by);
-            flow.set_judged(policy.generation);
-            Judgement::Keep
-        } else {
-            Judgement::Cut
+        if !stands {
+            return Judgement::Cut;
         }
+        walk.account();
+        flow.set_allowed_by(walk.allowed_by);
+        flow.set_judged(policy.generation);
+        Judgement::Keep(own.map(|_| walk.edit))
     }
 
     /// An ICMP error. It makes no flow: one that is about a packet of a connection goes the way of
@@ -242,7 +272,7 @@ impl<H: Host> Port<H> {
         let flow = about
             .filter(|_| key.is_about_connection())
             .and_then(|about| self.flows.find(&about, direction));
-        let flow = flow.filter(|flow| matches!(self.judge(policy, flow), Judgement::Keep));
+        let flow = flow.filter(|flow| matches!(self.judge(policy, flow, None), Judgement::Keep(_)));
         // Whichever way the connection was opened, the error is no opening.
         let connection = flow
             .as_ref()
@@ -315,7 +345,7 @@ impl<H: Host> Port<H> {
         if self.generation() == decided.generation {
             return true;
         }
-        if let Judgement::Cut = self.judge(&self.policy(), flow) {
+        if let Judgement::Cut = self.judge(&self.policy(), flow, None) {
             self.end(flow, FlowEnd::Cut);
             return false;
         }
@@ -359,7 +389,7 @@ impl<H: Host> Port<H> {
             }
             // Its other end is the end of another connection, which may be over.
             Err(InsertError::Exists(other))
-                if matches!(self.judge(policy, &other), Judgement::Cut) =>
+                if matches!(self.judge(policy, &other, None), Judgement::Cut) =>
             {
                 self.end(&other, FlowEnd::Cut);
                 Ok(false)

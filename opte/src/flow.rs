@@ -18,6 +18,8 @@ use opte_api::Direction;
 
 /// No rule has this number: they count from zero.
 const NO_RULE: u64 = u64::MAX;
+/// No TCP state has this number.
+const NO_TCP: u8 = u8::MAX;
 /// No flow has this number.
 const NO_NUMBER: u32 = u32::MAX;
 
@@ -32,10 +34,8 @@ pub struct Opening {
     pub mark: Mark,
 }
 
-/// A TCP connection's state: the tracker behind its lock, and its state for those who only look.
-struct TcpPart<H: Host> {
-    tracker: H::Lock<Tracker>,
-    state: AtomicU8,
+const fn is_newer(generation: Generation, judged: u32) -> bool {
+    (generation.0 as u32).wrapping_sub(judged) as i32 > 0
 }
 
 /// How the two keys of a flow differ by translation.
@@ -60,10 +60,14 @@ pub struct Flow<H: Host> {
     translated: Translated,
     /// Where it is in the table, as long as it is there.
     number: AtomicU32,
-    judged: AtomicU64,
+    /// The lower half of a generation's number.
+    judged: AtomicU32,
     /// [`NO_RULE`] if a default let it be.
     allowed_by: AtomicU64,
-    tcp: Option<TcpPart<H>>,
+    /// Of no meaning unless this is a TCP flow.
+    tracker: H::Lock<Tracker>,
+    /// The tracker's state, for those who only look; [`NO_TCP`] if this is no TCP flow.
+    tcp_state: AtomicU8,
     _lease: Option<Lease>,
 }
 
@@ -104,11 +108,9 @@ impl<H: Host> Flow<H> {
                 Direction::Out => [new.key, back],
                 Direction::In => [back, new.key],
             },
-            judged: AtomicU64::new(new.generation.0),
-            tcp: new.tracker.map(|tracker| TcpPart {
-                state: AtomicU8::new(tracker.state() as u8),
-                tracker: H::Lock::new(tracker),
-            }),
+            judged: AtomicU32::new(new.generation.0 as u32),
+            tcp_state: AtomicU8::new(new.tracker.map_or(NO_TCP, |tracker| tracker.state() as u8)),
+            tracker: H::Lock::new(new.tracker.unwrap_or_default()),
             _lease: new.lease,
         }
     }
@@ -164,14 +166,17 @@ impl<H: Host> Flow<H> {
         Facts { key: Some(*self.opening_key()), macs: self.opening.macs }
     }
 
-    /// The newest policy under which the connection was judged.
-    pub fn judged(&self) -> Generation {
-        Generation(self.judged.load(Ordering::Relaxed))
+    /// The connection was judged under this policy, or a newer one. Generations are compared by
+    /// the lower halves of their numbers: no flow lives through half as many changes.
+    pub fn is_judged(&self, generation: Generation) -> bool {
+        !is_newer(generation, self.judged.load(Ordering::Relaxed))
     }
 
     /// Notes that the connection stands under policy `generation`.
     pub fn set_judged(&self, generation: Generation) {
-        self.judged.fetch_max(generation.0, Ordering::Relaxed);
+        let newer = |judged| is_newer(generation, judged).then_some(generation.0 as u32);
+        // An error means that it was judged under a newer one already.
+        let _ = self.judged.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
     }
 
     /// The rule that lets it be, unless a default does.
@@ -187,8 +192,7 @@ impl<H: Host> Flow<H> {
 
     /// State of the TCP connection.
     pub fn tcp_state(&self) -> Option<TcpState> {
-        let part = self.tcp.as_ref()?;
-        TcpState::ALL.get(usize::from(part.state.load(Ordering::Relaxed))).copied()
+        TcpState::ALL.get(usize::from(self.tcp_state.load(Ordering::Relaxed))).copied()
     }
 
     /// A packet with these control bits changes nothing about the connection's state.
@@ -198,11 +202,11 @@ impl<H: Host> Flow<H> {
 
     /// Steps the TCP connection; `None` if it is no TCP flow.
     pub fn step(&self, direction: Direction, segment: &Segment) -> Option<Outcome> {
-        let part = self.tcp.as_ref()?;
-        Some(part.tracker.with(|tracker| {
+        self.tcp_state()?;
+        Some(self.tracker.with(|tracker| {
             let step = tracker.step(direction, segment);
             *tracker = step.next;
-            part.state.store(tracker.state() as u8, Ordering::Relaxed);
+            self.tcp_state.store(tracker.state() as u8, Ordering::Relaxed);
             step.outcome
         }))
     }

@@ -47,6 +47,17 @@ pub struct Turn {
     pub cell: Option<u32>,
 }
 
+/// What a host keeps, on one thread, between the packets of a batch for one port.
+#[derive(Default)]
+pub struct Batch {
+    /// What its packets came to.
+    pub tally: Tally,
+    /// What is left to be done about the packet that was forwarded last.
+    pub rewrite: Rewrite,
+    /// By which the last packet was decided that ran no stored transform.
+    pub(crate) policy: Option<Arc<Policy>>,
+}
+
 /// Whether packets may run stored transforms.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Caching {
@@ -171,26 +182,25 @@ impl<H: Host> Port<H> {
         self.flows.glance(cell);
     }
 
-    /// Decides about one packet, rewrites its inner headers, and says by `rewrite` what is left to
-    /// be done by the host if it is forwarded. `headers` are the result of parsing it, or why that
-    /// failed. What happened is added to `tally`, which the caller adds to the port's counters
-    /// once for a batch.
+    /// Decides about one packet, rewrites its inner headers, and says by `batch.rewrite` what is
+    /// left to be done by the host if it is forwarded. `headers` are the result of parsing it, or
+    /// why that failed. What happened is added to the batch's tally, which [`Port::finish`] adds to
+    /// the port's counters.
     #[inline]
     pub fn process<F: Frame>(
         &self,
         turn: Turn,
         frame: &mut F,
         headers: Result<&Headers, DropReason>,
-        tally: &mut Tally,
-        rewrite: &mut Rewrite,
+        batch: &mut Batch,
     ) -> Verdict {
         let passed = match headers {
-            Ok(headers) if self.is_running() => self.pass(turn, frame, headers, rewrite),
+            Ok(headers) if self.is_running() => self.pass(turn, frame, headers, batch),
             Ok(_) => Err(DropReason::PortState),
             Err(reason) => Err(reason),
         };
         let direction = turn.direction;
-        let side = tally.side(direction);
+        let side = batch.tally.side(direction);
         match passed {
             Ok(Passed::Reply(bytes)) => {
                 side.replies += 1;
@@ -217,13 +227,19 @@ impl<H: Host> Port<H> {
         }
     }
 
+    /// Ends a batch: counts what its packets came to.
+    pub fn finish(&self, batch: &mut Batch) {
+        self.counters.add(&core::mem::take(&mut batch.tally));
+        batch.policy = None;
+    }
+
     #[inline]
     fn pass<F: Frame>(
         &self,
         turn: Turn,
         frame: &mut F,
         headers: &Headers,
-        rewrite: &mut Rewrite,
+        batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
         let Turn { direction, now, cell } = turn;
         let Some(key) = headers.key() else {
@@ -238,7 +254,7 @@ impl<H: Host> Port<H> {
                 if !stored.holds(generation, headers) || !slot.is_plain(headers.flags) {
                     return None;
                 }
-                let applied = stored.transform.apply(frame, headers, rewrite);
+                let applied = stored.transform.apply(frame, headers, &mut batch.rewrite);
                 slot.touch(now, frame.len() - usize::from(headers.ether));
                 Some(applied)
             });
@@ -246,7 +262,7 @@ impl<H: Host> Port<H> {
                 return applied.map(|()| Passed::Hit);
             }
         }
-        self.decide(direction, frame, headers, *key, now, rewrite)
+        self.decide(turn, frame, headers, *key, batch)
     }
 
     /// Removes flows that were idle for too long, as far as `budget` goes. True if there may be

@@ -16,7 +16,7 @@ use crate::drop_reason::DropReason;
 use crate::edit::HeaderEdit;
 use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
-use crate::layer::{DefaultAction, Layer, Return};
+use crate::layer::{DefaultAction, Layer, LayerSide, Return};
 use crate::meta::Meta;
 use crate::nat::{Lease, NatBinding};
 use crate::policy::PolicyRules;
@@ -66,7 +66,18 @@ pub struct Walk<'a> {
     pub mark: Mark,
     bytes: Option<Bytes<'a>>,
     rules: &'a PolicyRules,
+    used: [Option<Used<'a>>; MAX_LAYERS],
 }
+
+/// What decided in a layer.
+#[derive(Clone, Copy)]
+enum Used<'a> {
+    Rule(&'a Rule),
+    Default(&'a LayerSide),
+}
+
+/// Layers of which a walk remembers what decided; of further ones it is not counted.
+const MAX_LAYERS: usize = 8;
 
 /// How a walk ended without a drop.
 pub enum Passed {
@@ -99,6 +110,7 @@ impl<'a> Walk<'a> {
             mark: Mark::GUEST,
             bytes,
             rules,
+            used: [None; MAX_LAYERS],
         }
     }
 
@@ -119,8 +131,28 @@ impl<'a> Walk<'a> {
         self.connection.is_none_or(|connection| connection.opened == self.direction)
     }
 
-    /// Runs all layers in the order of the packet's direction.
+    /// Runs all layers in the order of the packet's direction, and counts what decided.
     pub fn run(&mut self) -> Result<Passed, DropReason> {
+        let passed = self.try_run();
+        self.account();
+        passed
+    }
+
+    /// Counts what decided in each layer: once for each packet, not for judgements.
+    pub fn account(&self) {
+        if self.bytes.is_none() {
+            return;
+        }
+        for used in self.used.iter().flatten() {
+            match used {
+                Used::Rule(rule) => rule.hit(),
+                Used::Default(side) => side.default_hit(),
+            }
+        }
+    }
+
+    /// Runs all layers and counts nothing.
+    pub fn try_run(&mut self) -> Result<Passed, DropReason> {
         let rules = self.rules;
         let count = rules.layers.len();
         for at in 0..count {
@@ -136,7 +168,7 @@ impl<'a> Walk<'a> {
         Ok(Passed::Forward)
     }
 
-    fn step(&mut self, layer: &Layer) -> Result<Passed, DropReason> {
+    fn step(&mut self, layer: &'a Layer) -> Result<Passed, DropReason> {
         if !self.is_opening() {
             match layer.on_return {
                 Return::Rules => {}
@@ -157,7 +189,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn rules(&mut self, layer: &Layer) -> Result<Passed, DropReason> {
+    fn rules(&mut self, layer: &'a Layer) -> Result<Passed, DropReason> {
         let side = layer.side(self.direction);
         let mut from = 0;
         while let Some((at, rule)) = side.table.matching(&self.facts, &self.meta, from) {
@@ -165,17 +197,17 @@ impl<'a> Walk<'a> {
                 Action::Allow => {}
                 Action::AllowStateful => self.allowed_by = Some(rule.id),
                 Action::Deny(reason) => {
-                    self.hit(rule);
+                    self.used(Used::Rule(rule));
                     return Err(*reason);
                 }
                 Action::Act(act) => act.act(self)?,
                 Action::Respond(respond) => match self.respond(&**respond) {
                     Answer::Reply(frame) => {
-                        self.hit(rule);
+                        self.used(Used::Rule(rule));
                         return Ok(Passed::Reply(frame));
                     }
                     Answer::Drop(reason) => {
-                        self.hit(rule);
+                        self.used(Used::Rule(rule));
                         return Err(reason);
                     }
                     Answer::Pass => {
@@ -184,22 +216,19 @@ impl<'a> Walk<'a> {
                     }
                 },
             }
-            self.hit(rule);
+            self.used(Used::Rule(rule));
             return Ok(Passed::Forward);
         }
-        if self.bytes.is_some() {
-            side.default_hit();
-        }
+        self.used(Used::Default(side));
         match side.default {
             DefaultAction::Allow | DefaultAction::AllowStateful => Ok(Passed::Forward),
             DefaultAction::Deny(reason) => Err(reason),
         }
     }
 
-    /// Counts packets, not judgements.
-    fn hit(&self, rule: &Rule) {
-        if self.bytes.is_some() {
-            rule.hit();
+    fn used(&mut self, used: Used<'a>) {
+        if let Some(place) = self.used.iter_mut().find(|place| place.is_none()) {
+            *place = Some(used);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::switch::{Device, Switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
-use opte::counters::{Counters, Tally};
+use opte::counters::Counters;
 use opte::drop_reason::DropReason;
 use opte::event::Event;
 use opte::flow_table::Budget;
@@ -20,7 +20,7 @@ use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
-use opte::port::{Caching, Turn, Verdict};
+use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
 use opte_api::frame::Header;
 use opte_api::{Direction, MacAddr};
@@ -109,8 +109,7 @@ impl<H: Host> Driver<H> {
             frames.drain(..).for_each(|_| self.lost(Direction::Out));
             return;
         };
-        let mut tally = Tally::default();
-        let mut rewrite = Rewrite::default();
+        let mut batch = Batch::default();
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
             let ahead = look_ahead(source.as_slice(), Direction::Out, |frame| {
@@ -119,14 +118,14 @@ impl<H: Host> Driver<H> {
             for (look, mut frame) in ahead.iter().flatten().flatten().zip(source.by_ref()) {
                 let (port, headers) = (&device.port, look.headers());
                 let turn = look.turn(Direction::Out, now);
-                match port.process(turn, &mut frame, headers, &mut tally, &mut rewrite) {
-                    Verdict::Forward => self.send(&switch, frame, &rewrite, now, out),
+                match port.process(turn, &mut frame, headers, &mut batch) {
+                    Verdict::Forward => self.send(&switch, frame, &batch.rewrite, now, out),
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
                     Verdict::Drop(_) => {}
                 }
             }
         }
-        device.port.counters().add(&tally);
+        device.port.finish(&mut batch);
     }
 
     /// Takes frames that came over the underlay; leaves `frames` empty.
@@ -138,7 +137,7 @@ impl<H: Host> Driver<H> {
         out: &mut impl Egress<F>,
     ) {
         let switch = self.switch();
-        let mut batch = Arrivals { tally: Tally::default(), device: None };
+        let mut batch = Arrivals::default();
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
             let ahead = look_ahead(source.as_slice(), Direction::In, |frame| {
@@ -166,7 +165,7 @@ impl<H: Host> Driver<H> {
         let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
         match self.local_guest(switch, &frame, rewrite, outer) {
             Ok(Some(device)) => {
-                let mut batch = Arrivals { tally: Tally::default(), device: None };
+                let mut batch = Arrivals::default();
                 let mark = Mark::underlay(outer.vni, false);
                 let headers = parse(&frame, rewrite.strip.into(), mark);
                 batch.deliver(&Look::new(device, headers), frame, now, out);
@@ -289,8 +288,14 @@ fn look_ahead<'a, H: Host, F: Frame>(
 
 /// Frames that reach guests. What they come to is added up for as long as they go to one device.
 struct Arrivals<'a, H: Host> {
-    tally: Tally,
+    batch: Batch,
     device: Option<&'a Arc<Device<H>>>,
+}
+
+impl<H: Host> Default for Arrivals<'_, H> {
+    fn default() -> Self {
+        Self { batch: Batch::default(), device: None }
+    }
 }
 
 impl<'a, H: Host> Arrivals<'a, H> {
@@ -306,11 +311,10 @@ impl<'a, H: Host> Arrivals<'a, H> {
             self.flush();
             self.device = Some(device);
         }
-        let (turn, tally) = (look.turn(Direction::In, now), &mut self.tally);
-        let mut rewrite = Rewrite::default();
+        let (turn, batch) = (look.turn(Direction::In, now), &mut self.batch);
         // No layer answers packets that come in; what answers the guest goes to the guest.
-        match device.port.process(turn, &mut frame, look.headers(), tally, &mut rewrite) {
-            Verdict::Forward => out.to_guest(device.id, frame, &rewrite),
+        match device.port.process(turn, &mut frame, look.headers(), batch) {
+            Verdict::Forward => out.to_guest(device.id, frame, &batch.rewrite),
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
             Verdict::Drop(_) => {}
         }
@@ -318,8 +322,7 @@ impl<'a, H: Host> Arrivals<'a, H> {
 
     fn flush(&mut self) {
         if let Some(device) = self.device.take() {
-            device.port.counters().add(&self.tally);
-            self.tally = Tally::default();
+            device.port.finish(&mut self.batch);
         }
     }
 }

@@ -13,7 +13,7 @@ use bench::report::{Report, Row};
 use bench::world::{
     World, external_ips, port_name, unrelated_route, unrelated_rule, unrelated_rules,
 };
-use opte::counters::Tally;
+use opte::port::Batch;
 use opte_api::Direction;
 use opte_api::frame::encode_request;
 use oxide_vpc_api::GatewayMap;
@@ -150,11 +150,11 @@ impl Scene {
                 self.flows.write(direction, *index, &mut bytes);
                 frame.fill(&bytes);
             }
-            let mut tally = Tally::default();
+            let mut batch = Batch::default();
             let time = timed(|| {
                 for frame in frames.iter_mut().take(indices.len()) {
                     // Lost with its flow if the change has cut it; see the line about kept flows.
-                    pass(port, self.world.now, direction, frame, &mut tally);
+                    pass(port, self.world.now, direction, frame, &mut batch);
                 }
             });
             time.as_nanos() as f64 / indices.len() as f64

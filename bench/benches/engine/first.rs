@@ -12,7 +12,7 @@ use bench::packet::{Family, Stage, Transport};
 use bench::path::pass;
 use bench::report::{Report, Row};
 use bench::world::World;
-use opte::counters::Tally;
+use opte::port::Batch;
 use opte_api::Direction;
 
 /// By kind of packet and number of live connections.
@@ -84,11 +84,11 @@ fn full(plan: Plan, world: &World, traffic: Traffic, limit: usize, open: usize, 
             frame.fill(&bytes);
         }
         next += count;
-        let mut tally = Tally::default();
+        let mut batch = Batch::default();
         timed(|| {
             for frame in frames.iter_mut().take(count) {
                 // Whether it is let or dropped: both are answers of a full table.
-                pass(world.port(), world.now, Direction::Out, frame, &mut tally);
+                pass(world.port(), world.now, Direction::Out, frame, &mut batch);
             }
         })
     };

@@ -13,7 +13,7 @@ use bench::packet::{Family, Shape, Transport};
 use bench::path::{Hose, pass};
 use bench::report::{Report, Row};
 use bench::world::World;
-use opte::counters::Tally;
+use opte::port::Batch;
 use opte_api::Direction;
 
 /// Room for all that is measured here.
@@ -129,14 +129,14 @@ impl Hit<'_> {
     }
 
     fn run(&self, frames: &mut [Buffer]) {
-        let mut tally = Tally::default();
+        let mut batch = Batch::default();
         let port = self.world.port();
         for frame in frames {
-            assert!(pass(port, self.world.now, self.direction, frame, &mut tally));
+            assert!(pass(port, self.world.now, self.direction, frame, &mut batch));
         }
-        let side = *tally.side(self.direction);
+        let side = *batch.tally.side(self.direction);
         assert_eq!((side.hits, side.misses), (BATCH as u64, 0));
-        port.counters().add(&tally);
+        port.finish(&mut batch);
     }
 
     /// The limit loop, knowing all flows.
@@ -144,13 +144,13 @@ impl Hit<'_> {
         let transport = self.flows.shape().transport;
         let mut limit = Limit::new(self.direction, transport, self.flows.count());
         let (mut bytes, mut frame) = (Vec::new(), Buffer::default());
-        let mut tally = Tally::default();
+        let mut batch = Batch::default();
         for index in 0..self.flows.count() {
             bytes.clear();
             self.flows.write(self.direction, index, &mut bytes);
             frame.fill(&bytes);
             let (port, now) = (self.world.port(), self.world.now);
-            assert!(pass(port, now, self.direction, &mut frame, &mut tally));
+            assert!(pass(port, now, self.direction, &mut frame, &mut batch));
             limit.learn(&bytes, frame.bytes());
         }
         limit

@@ -12,9 +12,7 @@ use bench::packet::{Family, Transport};
 use bench::path::{Hose, parse, pass};
 use bench::report::{Report, Row};
 use bench::world::World;
-use opte::counters::Tally;
-use opte::frame::Rewrite;
-use opte::port::{Turn, Verdict};
+use opte::port::{Batch, Turn, Verdict};
 use opte_api::Direction;
 use std::hint::black_box;
 use std::time::Duration;
@@ -51,10 +49,10 @@ impl Stages {
                 },
                 &mut || self.batch(b, |frame| self.process(frame)),
                 &mut || {
-                    let (port, mut tally) = (self.world.port(), Tally::default());
+                    let (port, mut batch) = (self.world.port(), Batch::default());
                     self.batch(c, |frame| {
                         let now = self.world.now;
-                        assert!(pass(port, now, Direction::Out, frame, &mut tally));
+                        assert!(pass(port, now, Direction::Out, frame, &mut batch));
                     })
                 },
                 &mut || {
@@ -88,9 +86,9 @@ impl Stages {
     fn process(&self, frame: &mut Buffer) {
         let headers = parse(Direction::Out, frame);
         let headers = headers.as_ref().map_err(|reason| *reason);
-        let (port, mut tally) = (self.world.port(), Tally::default());
+        let (port, mut batch) = (self.world.port(), Batch::default());
         let turn = Turn { direction: Direction::Out, now: self.world.now, cell: None };
-        let verdict = port.process(turn, frame, headers, &mut tally, &mut Rewrite::default());
+        let verdict = port.process(turn, frame, headers, &mut batch);
         assert_eq!(black_box(verdict), Verdict::Forward);
     }
 }

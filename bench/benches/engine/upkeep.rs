@@ -22,7 +22,7 @@ use bench::packet::{Family, Stage, Transport};
 use bench::path::pass;
 use bench::report::{Report, Row};
 use bench::world::World;
-use opte::counters::Tally;
+use opte::port::Batch;
 use opte_api::Direction;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use xde::host::Moment;
@@ -69,10 +69,10 @@ fn add(report: &mut Report, name: &str, alive: usize, parts: &[Part]) {
 /// The limit loop, packet by packet: hits of one flow.
 fn limit_loop(samples: usize) -> Part {
     let world = World::new(1 << 10);
-    let (mut bytes, mut tally) = (Vec::new(), Tally::default());
+    let (mut bytes, mut batch) = (Vec::new(), Batch::default());
     TRAFFIC.write_out(0, Stage::Syn, &mut bytes);
     let mut frame = Buffer::new(&bytes);
-    assert!(pass(world.port(), world.now, Direction::Out, &mut frame, &mut tally));
+    assert!(pass(world.port(), world.now, Direction::Out, &mut frame, &mut batch));
     let mut limit = Limit::<Ipv4>::new(Direction::Out, Transport::Udp, 1);
     limit.learn(&bytes, frame.bytes());
     let times = (0..samples).map(|_| {
@@ -119,10 +119,10 @@ impl Stream {
         self.bytes.clear();
         TRAFFIC.write_out(index, Stage::Syn, &mut self.bytes);
         self.frame.fill(&self.bytes);
-        let (now, mut tally) = (self.clock.now(), Tally::default());
+        let (now, mut batch) = (self.clock.now(), Batch::default());
         let (port, frame, mut passed) = (self.world.port(), &mut self.frame, false);
-        let sample = time(|| passed = pass(port, now, Direction::Out, frame, &mut tally));
-        assert!(passed && (tally.side(Direction::Out).hits == 1) == self.hit);
+        let sample = time(|| passed = pass(port, now, Direction::Out, frame, &mut batch));
+        assert!(passed && (batch.tally.side(Direction::Out).hits == 1) == self.hit);
         sample
     }
 

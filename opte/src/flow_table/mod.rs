@@ -106,7 +106,7 @@ impl<H: Host> FlowTable<H> {
 
     /// The hash by which packets of `key` that go `direction` are found.
     #[inline]
-    fn hash(&self, key: &FlowKey, direction: Direction) -> u64 {
+    pub fn hash(&self, key: &FlowKey, direction: Direction) -> u64 {
         // The two directions have different points of view, so equal keys are no conflict.
         self.hasher.hash(key) ^ (direction as u64)
     }

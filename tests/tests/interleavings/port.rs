@@ -5,16 +5,16 @@
 //! A port with the layers of a VPC: packets, policies and looks at one time.
 
 use crate::{IDLE, ModelHost, NOW, SLACK, in_many_orders, race};
-use opte::counters::Tally;
 use opte::drop_reason::DropReason;
 use opte::event::FlowEnd;
-use opte::frame::{FlatFrame, Rewrite};
+use opte::flow_table::Budget;
+use opte::frame::FlatFrame;
 use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Blind, Moment};
 use opte::nat::{PortMap, ReservationSpace};
 use opte::policy::{IdleLimits, PolicyRules};
-use opte::port::{Caching, Port, PortOptions, Verdict};
+use opte::port::{Batch, Caching, Port, PortOptions, Turn, Verdict};
 use opte::tcp::{TcpFlags, TcpState};
 use opte_api::{Direction, Protocol};
 use opte_tests::packets::{Body, Packet, checksums};
@@ -47,7 +47,7 @@ impl Setting {
             idle: IdleLimits::default(),
         };
         let translate = policy(&vpc);
-        vpc.set_firewall_rules(&["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
+        vpc.set_firewall_rules(vec!["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
         let ip = GUEST.snat(true).ip;
         let on_loan = [Protocol::UDP, Protocol::TCP].map(|protocol| space.map(ip, protocol));
         Arc::new(Self { translate, deny: policy(&vpc), on_loan })
@@ -74,9 +74,8 @@ impl World {
             Direction::In => Mark::underlay(vni(VPC), true),
         };
         let headers = Headers::parse(&frame.bytes, frame.bytes.len(), 0, mark).unwrap();
-        let (mut tally, mut rewrite) = (Tally::default(), Rewrite::default());
-        let headers = Ok(&headers);
-        match self.port.process(way, &mut frame, headers, now, &mut tally, &mut rewrite) {
+        let turn = Turn { direction: way, now, cell: None };
+        match self.port.process(turn, &mut frame, Ok(&headers), &mut Batch::default()) {
             Verdict::Forward => {
                 assert_eq!(checksums::verify(&frame.bytes), Ok(()));
                 Ok(Packet::read(&frame.bytes).unwrap())
@@ -154,7 +153,10 @@ fn a_full_table_has_room_for_both() {
 fn a_packet_goes_out_whether_its_flow_ends_or_not() {
     let setting = Setting::new();
     let ends: [fn(&World); 2] = [
-        |world| world.port.expire(NOW.plus_millis(IDLE + SLACK)),
+        |world| {
+            let mut budget = Budget::ALL;
+            world.port.expire(NOW.plus_millis(IDLE + SLACK), &mut budget);
+        },
         |world| world.port.clear_flows(),
     ];
     for end in ends {

@@ -7,7 +7,7 @@
 use crate::{IDLE, ModelHost, NOW, SLACK, in_all_orders, in_many_orders, race};
 use opte::flow::{Flow, NewFlow, Opening};
 use opte::flow_key::FlowKey;
-use opte::flow_table::{FlowTable, InsertError};
+use opte::flow_table::{Budget, FlowTable, InsertError};
 use opte::geneve::Mark;
 use opte::headers::MacPair;
 use opte::host::Moment;
@@ -61,7 +61,8 @@ fn insert(table: &Table, flow: &ModelFlow, now: Moment) -> Entered {
 
 fn expire(table: &Table, now: Moment) -> Vec<FlowKey> {
     let mut ended = Vec::new();
-    table.expire(&IdleLimits::default(), now, |flow| ended.push(*flow.opening_key()));
+    let (limits, mut budget) = (IdleLimits::default(), Budget::ALL);
+    table.expire(&limits, now, &mut budget, |flow| ended.push(*flow.opening_key()));
     ended
 }
 
@@ -230,8 +231,8 @@ fn a_packet_is_counted_for_a_flow_of_its_key() {
             let table = table(1, &[&old]);
             let key = *old.key(Direction::In);
             let hit = move |t: &Table| {
-                let hash = t.hash(&key, Direction::In);
-                t.with(&key, Direction::In, hash, |slot| {
+                let cell = t.candidate(&key, Direction::In)?;
+                t.at(cell, &key, |slot| {
                     slot.touch(NOW, 1);
                     (slot.flow.clone(), slot.packets)
                 })

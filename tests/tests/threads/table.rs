@@ -7,7 +7,7 @@
 use crate::{Clock, Dice};
 use opte::flow::{Flow, NewFlow, Opening};
 use opte::flow_key::FlowKey;
-use opte::flow_table::{FlowTable, InsertError};
+use opte::flow_table::{Budget, FlowTable, InsertError};
 use opte::geneve::Mark;
 use opte::headers::MacPair;
 use opte::host::Moment;
@@ -112,7 +112,7 @@ impl World {
             }
             Err(InsertError::Full) => {
                 assert!(self.evicts, "there is room for all");
-                let evicted = self.table.evict(now.as_millis(), &self.limits, now);
+                let evicted = self.table.evict(now.as_millis() as u32, &self.limits, now);
                 done.ended += u64::from(evicted.is_some());
                 return false;
             }
@@ -122,15 +122,15 @@ impl World {
 
     /// A packet; whatever it finds must be its flow.
     fn look(&self, key: &FlowKey, way: Direction, now: Moment, done: &mut Done) {
-        let hash = self.table.hash(key, way);
-        if let Some(cell) = self.table.candidate(hash, way) {
-            self.table.glance(cell);
-        }
-        let hit = self.table.with(key, way, hash, |slot| {
-            assert!(slot.is_for(key) && slot.flow.key(way) == key);
-            let packets = slot.packets;
-            slot.touch(now, 1);
-            assert_eq!(slot.packets, packets + 1, "nobody else counts meanwhile");
+        let cell = self.table.candidate(key, way);
+        cell.into_iter().for_each(|cell| self.table.glance(cell));
+        let hit = cell.and_then(|cell| {
+            self.table.at(cell, key, |slot| {
+                assert!(slot.is_for(key) && slot.flow.key(way) == key);
+                let packets = slot.packets;
+                slot.touch(now, 1);
+                assert_eq!(slot.packets, packets + 1, "nobody else counts meanwhile");
+            })
         });
         done.hits += u64::from(hit.is_some());
         if let Some(flow) = self.table.find(key, way) {
@@ -171,7 +171,10 @@ impl World {
                     assert!(!self.table.remove(&flow));
                 }
             }
-            75..80 => self.table.expire(&self.limits, now, |_| done.ended += 1),
+            75..80 => {
+                let (limits, mut few) = (&self.limits, Budget { looks: 4, moves: 8 });
+                self.table.expire(limits, now, &mut few, |_| done.ended += 1);
+            }
             80 => self.owners(),
             81..90 if !self.evicts => self.lasting(dice, done, own, now),
             _ => {
@@ -231,7 +234,8 @@ impl World {
         let now = self.clock.step(0);
         assert!(now.as_millis() < 8_000_000);
         let late = now.plus_millis(20_000_000);
-        self.table.expire(&self.limits, late, |_| ended += 1);
+        let mut budget = Budget::ALL;
+        self.table.expire(&self.limits, late, &mut budget, |_| ended += 1);
         assert_eq!((self.table.count(), opened), (0, ended));
         self.everything_is_free(late);
     }
