@@ -36,6 +36,8 @@ const BUCKETS: usize = LEVELS << DIGIT;
 const NOBODY: u32 = u32::MAX;
 /// The bucket of entries that are in none.
 const NOWHERE: u16 = u16::MAX;
+/// The bucket of entries that were taken from theirs, and are about to be filed.
+const PASSED: u16 = BUCKETS as u16;
 
 /// What the wheel keeps in each entry. The default is in no wheel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -191,17 +193,21 @@ impl Wheel {
             return;
         }
         let passed = core::mem::replace(self, Self::new(now_tick));
-        for (bucket, list) in (0..).zip(passed.buckets) {
-            self.refile(links, bucket, list);
+        // All are taken before any is filed, which may be in the bucket where it was: so each is
+        // filed once, whatever a forgetful caller has made of the lists.
+        for (bucket, list) in (0..).zip(&passed.buckets) {
+            let mut id = list.head;
+            while let Some(link) = member(links, id, bucket) {
+                links.set(id, Link { bucket: PASSED, ..link });
+                id = link.next;
+            }
         }
-    }
-
-    /// Files the entries of `list`, which was taken from `bucket`, where they belong now.
-    fn refile(&mut self, links: &mut impl Links, bucket: u16, list: Bucket) {
-        let mut id = list.head;
-        while let Some(link) = member(links, id, bucket) {
-            self.append(links, id, link.deadline);
-            id = link.next;
+        for list in passed.buckets {
+            let mut id = list.head;
+            while let Some(link) = member(links, id, PASSED) {
+                self.append(links, id, link.deadline);
+                id = link.next;
+            }
         }
     }
 

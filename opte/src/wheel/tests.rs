@@ -14,6 +14,9 @@ use std::vec::Vec;
 /// Twelve hours of ticks of 64 ms.
 const HALF_A_DAY: u64 = 12 * 3600 * 1000 / 64;
 
+/// Far more looks than a call takes that ends.
+const ENDLESS: usize = 1 << 20;
+
 /// Entries with the ids 0, 1, ...; counts how often one is looked at.
 #[derive(Default)]
 struct Entries {
@@ -25,16 +28,21 @@ impl Entries {
     fn new(count: usize) -> Self {
         Self { links: std::vec![Link::default(); count], looks: Cell::new(0) }
     }
+
+    fn look(&self) {
+        self.looks.set(self.looks.get() + 1);
+        assert!(self.looks.get() < ENDLESS, "a call that does not end");
+    }
 }
 
 impl Links for Entries {
     fn get(&self, id: u32) -> Option<Link> {
-        self.looks.set(self.looks.get() + 1);
+        self.look();
         self.links.get(id as usize).copied()
     }
 
     fn set(&mut self, id: u32, link: Link) {
-        self.looks.set(self.looks.get() + 1);
+        self.look();
         if let Some(own) = self.links.get_mut(id as usize) {
             *own = link;
         }
@@ -133,6 +141,20 @@ fn the_work_after_a_pause_depends_on_entries_only() {
         // Down three levels and out, with at most six looks each time.
         assert!(entries.looks.get() <= 1000 * 4 * 6, "{}", entries.looks.get());
     }
+}
+
+/// An entry that was thrown away and comes back to its bucket may close a ring. Whatever is in
+/// it must not be filed again and again when time jumps to where it stays in that bucket.
+#[test]
+fn a_ring_that_a_forgetful_caller_made_is_no_trap() {
+    let (mut wheel, mut entries) = (Wheel::default(), Entries::new(3));
+    (0..3).for_each(|id| wheel.insert(&mut entries, id, u64::MAX));
+    entries.links[0] = Link::default();
+    wheel.insert(&mut entries, 0, u64::MAX);
+    assert!(wheel.remove(&mut entries, 1));
+    assert_eq!((entries.links[0].next, entries.links[2].next), (2, 0));
+    assert_eq!(wheel.poll(&mut entries, SLOTS << (DIGIT * 3)), None);
+    assert_eq!(fired(&mut wheel, &mut entries, u64::MAX), [0, 2]);
 }
 
 #[derive(Clone, Debug)]
