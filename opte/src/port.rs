@@ -5,7 +5,7 @@
 //! A port: packets in, verdicts out.
 //!
 //! [`Port::process`] is the whole data path. A packet whose flow has a stored transform that
-//! still holds runs it under the lock of one shard and nothing else: no other lock, no
+//! still holds runs it under the lock of one cell and nothing else: no other lock, no
 //! allocation, no reference counted. Every other packet takes the slow path (see `decide`).
 //! Both end in one place, where the packet is accounted for.
 

@@ -2,7 +2,7 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! A packet that runs a stored transform allocates nothing and takes the lock of one shard and
+//! A packet that runs a stored transform allocates nothing and takes the lock of one cell and
 //! no other. A batch takes one lock besides, to see which ports there are.
 
 use opte::frame::{FlatFrame, Rewrite};
