@@ -27,7 +27,7 @@ use opte_api::{Direction, MacAddr};
 use oxide_vpc::overlay::DIALECT;
 
 /// What [`Driver::upkeep`] does at most in one call.
-const UPKEEP: Budget = Budget { looks: 8, moves: 64 };
+const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
 /// Ports that it looks at in one call.
 const UPKEEP_PORTS: usize = 32;
 /// Frames of a batch that are read before the first of them is decided.

@@ -19,6 +19,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Has glibc ask for huge pages (glibc manual, "Memory Allocation Tunables").
+pub const LARGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+
 /// What to measure, and what to do with it.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -76,7 +79,10 @@ pub fn run(options: &Options) -> Result<bool> {
         setup::install(&[setup::LAB, setup::LAB_BENCH])?;
     }
     if !options.only_lab && !options.last {
+        // Large pages for the heap, as the unit file of the process asks for, too.
+        let (name, value) = LARGE_PAGES;
         let measure = cargo().args(["bench", "-p", "bench", "--"]).args(&options.sections);
+        let measure = measure.env(name, value);
         if !succeeds(measure)? {
             return Ok(false);
         }
