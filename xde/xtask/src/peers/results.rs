@@ -45,6 +45,27 @@ impl Results {
         self.figures.get(&(who, figure)).and_then(|values| median(values))
     }
 
+    /// Ours to a peer's, of the medians.
+    pub fn ratio(&self, route: Route, peer: Peer, figure: Figure) -> Option<f64> {
+        let ours = self.median((route, Peer::Ours), figure)?;
+        let theirs = self.median((route, peer), figure)?;
+        (theirs > 0.0).then_some(ours / theirs)
+    }
+
+    /// The ratios to all peers of the figures that are better one way, by `route row part peer`.
+    fn ratios(&self) -> BTreeMap<String, f64> {
+        let compared = self
+            .figures
+            .keys()
+            .filter(|((_, peer), figure)| *peer != Peer::Ours && figure.better.is_some());
+        let named = compared.filter_map(|((route, peer), figure)| {
+            let words = [route.word(), figure.row.name(), figure.part, peer.name()];
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            Some((words.join(" "), self.ratio(*route, *peer, *figure)?))
+        });
+        named.collect()
+    }
+
     /// Why paths are not there.
     pub fn absences(&self) -> impl Iterator<Item = (Who, &str)> {
         self.absent.iter().map(|(who, why)| (*who, why.as_str()))
@@ -86,7 +107,8 @@ impl Results {
                 })
             })
             .collect();
-        json!({ "figures": figures, "absent": absent, "failed": failed })
+        let ratios = self.ratios();
+        json!({ "ratios": ratios, "figures": figures, "absent": absent, "failed": failed })
     }
 }
 
@@ -119,5 +141,7 @@ mod tests {
         let figure = Row::Tcp1.figures()[0];
         assert_eq!(results.median(who, figure), Some(5.0));
         assert_eq!(results.to_json()["failed"][0]["why"], "no route");
+        results.note((Route::Inside, Peer::Kernel), Row::Tcp1, &[10.0, 0.0]);
+        assert_eq!(results.to_json()["ratios"], json!({ "inside tcp-1 kernel": 0.5 }));
     }
 }

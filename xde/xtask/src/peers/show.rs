@@ -67,11 +67,7 @@ fn ratios(results: &Results, route: Route, peers: &[Peer], rows: &[Row]) -> Stri
     let head = ["".to_owned(), "".to_owned()].into_iter().chain(names(&others));
     table.push_record(head.chain(["targets".to_owned()]));
     for figure in figures(rows).filter(|figure| figure.better.is_some()) {
-        let ratio = |peer: Peer| {
-            let ours = results.median((route, Peer::Ours), figure)?;
-            let theirs = results.median((route, peer), figure)?;
-            (theirs > 0.0).then_some(ours / theirs)
-        };
+        let ratio = |peer: Peer| results.ratio(route, peer, figure);
         let cells = others
             .iter()
             .map(|peer| ratio(*peer).map_or(NONE.into(), |ratio| format!("{ratio:.2}")));
