@@ -76,7 +76,16 @@ enum Used<'a> {
     Default(&'a LayerSide),
 }
 
-/// Layers of which a walk remembers what decided; of further ones it is not counted.
+impl Used<'_> {
+    fn count(&self) {
+        match self {
+            Self::Rule(rule) => rule.hit(),
+            Self::Default(side) => side.default_hit(),
+        }
+    }
+}
+
+/// Layers of which a walk remembers what decided; in further ones it is counted at once.
 const MAX_LAYERS: usize = 8;
 
 /// How a walk ended without a drop.
@@ -143,12 +152,7 @@ impl<'a> Walk<'a> {
         if self.bytes.is_none() {
             return;
         }
-        for used in self.used.iter().flatten() {
-            match used {
-                Used::Rule(rule) => rule.hit(),
-                Used::Default(side) => side.default_hit(),
-            }
-        }
+        self.used.iter().flatten().for_each(Used::count);
     }
 
     /// Runs all layers and counts nothing.
@@ -227,8 +231,10 @@ impl<'a> Walk<'a> {
     }
 
     fn used(&mut self, used: Used<'a>) {
-        if let Some(place) = self.used.iter_mut().find(|place| place.is_none()) {
-            *place = Some(used);
+        match self.used.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(used),
+            None if self.bytes.is_some() => used.count(),
+            None => {}
         }
     }
 

@@ -138,3 +138,48 @@ fn fresh_chunk<H: Host>() -> Option<Box<[Cell<H>; CHUNK]>> {
     let cells: Box<[Cell<H>]> = (0..CHUNK).map(|_| Cell::default()).collect();
     cells.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::host::Blind;
+    use std::sync::Mutex;
+
+    struct StdLock<T>(Mutex<T>);
+
+    impl<T: Send> Lock<T> for StdLock<T> {
+        fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+            f(&mut self.0.lock().unwrap())
+        }
+    }
+
+    enum StdHost {}
+
+    impl Host for StdHost {
+        type Lock<T: Send> = StdLock<T>;
+        type Observer = Blind;
+    }
+
+    #[test]
+    fn a_cell_is_two_lines_of_memory() {
+        // With a lock of one word, as hosts have.
+        assert_eq!(size_of::<StdLock<()>>(), 8);
+        assert_eq!((size_of::<Cell<StdHost>>(), align_of::<Cell<StdHost>>()), (128, 128));
+    }
+
+    #[test]
+    fn numbers_are_taken_once_and_come_back() {
+        let cells = Cells::<StdHost>::new(200);
+        let mut taken: std::vec::Vec<u32> = core::iter::from_fn(|| cells.take()).collect();
+        assert_eq!(taken, (0..200).collect::<std::vec::Vec<u32>>());
+        cells.give_back(7);
+        cells.give_back(150);
+        taken = core::iter::from_fn(|| cells.take()).collect();
+        assert_eq!(taken, [150, 7]);
+    }
+}
