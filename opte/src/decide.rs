@@ -17,6 +17,7 @@ use crate::flow_table::InsertError;
 use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
+use crate::judge::Judgement;
 use crate::policy::Policy;
 use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
@@ -37,14 +38,6 @@ struct Packet<'a> {
     headers: &'a Headers,
     key: FlowKey,
     now: Moment,
-}
-
-/// A connection as the policy sees it now (architecture, "one judgement").
-enum Judgement {
-    /// It stands. If the judging walk was that of the packet at hand, this is what it decided.
-    Keep(Option<HeaderEdit>),
-    /// It must end.
-    Cut,
 }
 
 impl<H: Host> Port<H> {
@@ -116,24 +109,8 @@ impl<H: Host> Port<H> {
         }
     }
 
-    /// Uniform, keyed, constant for a connection: for choices among equals.
-    fn choice(&self, flow: &Flow<H>) -> u64 {
-        self.chooser.hash(flow.opening_key())
-    }
-
     fn compile(&self, edit: &HeaderEdit, packet: &Packet<'_>) -> Transform {
         Transform::compile(edit, &packet.key, packet.headers, |path| self.paths.share(path))
-    }
-
-    /// Judges every connection now, so that those which the policy has ended give back what they
-    /// hold.
-    pub fn sweep(&self) {
-        let policy = self.policy();
-        for flow in self.flows.flows() {
-            if let Judgement::Cut = self.judge(&policy, &flow, None) {
-                self.end(&flow, FlowEnd::Cut);
-            }
-        }
     }
 
     /// A packet of a connection. `None`: the connection ended, and the packet may open another.
@@ -228,34 +205,6 @@ impl<H: Host> Port<H> {
         stored.holds(policy.generation, packet.headers).then_some(stored.transform)
     }
 
-    /// Asks whether a connection is still right under `policy`: walks its opening packet again. If
-    /// the packet at hand is like that one, `own` is its frame, and this is its walk as well.
-    fn judge(&self, policy: &Policy, flow: &Flow<H>, own: Option<Bytes<'_>>) -> Judgement {
-        if flow.is_judged(policy.generation) {
-            return Judgement::Keep(None);
-        }
-        let direction = flow.opening.direction;
-        let (facts, choice) = (flow.opening_facts(), self.choice(flow));
-        let connection = flow.connection();
-        let mut walk = Walk::new(&policy.rules, direction, facts, choice, Some(connection), own);
-        walk.origin(flow.opening.mark);
-        let passed = walk.try_run();
-        if own.is_some() && matches!(passed, Ok(walk::Passed::Reply(_))) {
-            // What answers packets does not judge connections.
-            return self.judge(policy, flow, None);
-        }
-        let stands = passed.is_ok()
-            && walk.binding == connection.binding
-            && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
-        if !stands {
-            return Judgement::Cut;
-        }
-        walk.account();
-        flow.set_allowed_by(walk.allowed_by);
-        flow.set_judged(policy.generation);
-        Judgement::Keep(own.map(|_| walk.edit))
-    }
-
     /// An ICMP error. It makes no flow: one that is about a packet of a connection goes the way of
     /// that connection's packets, any other goes by the rules alone. Either way the quoted packet
     /// is translated back as the error itself is (RFC 5508, section 4.2).
@@ -337,19 +286,6 @@ impl<H: Host> Port<H> {
         transform.apply(frame, headers, rewrite)?;
         self.flows.with_side(&flow, direction, |slot| slot.touch(now, len));
         Ok(Some(Passed::Decided))
-    }
-
-    /// A flow that was just entered is still right. If there is another policy by now, who swept
-    /// the flows under it may not have seen this one.
-    fn stands(&self, decided: &Policy, flow: &Arc<Flow<H>>) -> bool {
-        if self.generation() == decided.generation {
-            return true;
-        }
-        if let Judgement::Cut = self.judge(&self.policy(), flow, None) {
-            self.end(flow, FlowEnd::Cut);
-            return false;
-        }
-        true
     }
 
     /// Enters a flow. False: the place was taken, or another policy ends it, and the packet is to

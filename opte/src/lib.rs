@@ -49,6 +49,7 @@ pub mod frame;
 pub mod geneve;
 pub mod headers;
 pub mod host;
+mod judge;
 pub mod layer;
 pub mod meta;
 pub mod nat;

@@ -8,6 +8,8 @@
 //! header promises is there. Checksums are not verified: what a guest sends wrong stays wrong by
 //! the same difference.
 
+mod plain;
+
 use crate::drop_reason::DropReason;
 use crate::flow_key::{Ends, FlowKey};
 use crate::geneve::Mark;
@@ -94,7 +96,7 @@ impl Headers {
     pub fn parse(head: &[u8], len: usize, ether: usize, mark: Mark) -> Result<Self, DropReason> {
         let frame = head.get(ether..).unwrap_or_default();
         let len = len.saturating_sub(ether);
-        match plain(frame, len).and_then(|plain| plain.at(ether, mark)) {
+        match plain::plain(frame, len).and_then(|plain| plain.at(ether, mark)) {
             Some(headers) => Ok(headers),
             None => Self::parse_any(frame, len, ether, mark),
         }
@@ -167,79 +169,6 @@ impl Headers {
             Payload::Arp => None,
         }
     }
-}
-
-/// What nearly all frames are: TCP or UDP right behind an IP header without options.
-struct Plain {
-    key: FlowKey,
-    macs: MacPair,
-    /// Where the transport header begins, from the Ethernet header.
-    at: u16,
-    /// Where the IP packet ends.
-    end: u16,
-    flags: TcpFlags,
-}
-
-impl Plain {
-    /// The headers of a frame that begins at `ether`; `None` if offsets exceed 16 bits.
-    #[inline]
-    fn at(self, ether: usize, mark: Mark) -> Option<Headers> {
-        let ether = u16::try_from(ether).ok()?;
-        Some(Headers {
-            ether,
-            transport: ether.checked_add(self.at)?,
-            end: u32::from(ether) + u32::from(self.end),
-            macs: self.macs,
-            payload: Payload::Ip(self.key),
-            flags: self.flags,
-            mark,
-        })
-    }
-}
-
-/// Reads a plain frame in one go. `None` is for all others, and for those with an error: a test
-/// holds that [`Headers::parse_any`] says the same of the rest.
-#[inline]
-fn plain(frame: &[u8], len: usize) -> Option<Plain> {
-    let ether: &Ether = view(frame, 0).ok()?;
-    let (ends, protocol, at, ip_len) = match ether.ether_type.get() {
-        ETHERTYPE_IPV4 => {
-            let ip: &Ipv4 = view(frame, ETHER_LEN).ok()?;
-            if ip.version_ihl != 0x45 || ip.fragment.get() & 0x3fff != 0 {
-                return None;
-            }
-            let ends = Ends::ipv4(ip.src, ip.dst);
-            (ends, ip.protocol, ETHER_LEN + IPV4_LEN, usize::from(ip.total_len.get()))
-        }
-        ETHERTYPE_IPV6 => {
-            let ip: &Ipv6 = view(frame, ETHER_LEN).ok()?;
-            if ip.first.get() >> 28 != 6 {
-                return None;
-            }
-            let ends = Ends::ipv6(ip.src, ip.dst);
-            let ip_len = IPV6_LEN + usize::from(ip.payload_len.get());
-            (ends, ip.next, ETHER_LEN + IPV6_LEN, ip_len)
-        }
-        _ => return None,
-    };
-    let end = ETHER_LEN + ip_len;
-    if end > len {
-        return None;
-    }
-    let packet = Packet { ends, protocol: Protocol(protocol), at, end };
-    let (ports, flags) = match packet.protocol {
-        Protocol::UDP => packet.udp(frame),
-        Protocol::TCP => packet.tcp(frame),
-        _ => return None,
-    }
-    .ok()?;
-    Some(Plain {
-        key: FlowKey::of(ends, packet.protocol, ports),
-        macs: MacPair(*frame.first_chunk()?),
-        at: at as u16,
-        end: u16::try_from(end).ok()?,
-        flags,
-    })
 }
 
 /// An IP packet whose transport header begins at `at` and whose data ends at `end`.
@@ -402,66 +331,4 @@ impl Packet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec::Vec;
-    use proptest::prelude::*;
-
-    /// A frame that is nearly right: an IP packet of 40 bytes behind its header.
-    fn frames() -> impl Strategy<Value = Vec<u8>> {
-        let protocol = prop_oneof![Just(6u8), Just(17), Just(1), Just(58), Just(44), any::<u8>()];
-        let body = proptest::collection::vec(any::<u8>(), 40);
-        let changes = proptest::collection::vec((0usize..94, any::<u8>()), 0..3);
-        (any::<bool>(), protocol, body, changes, 30usize..120).prop_map(
-            |(ipv4, protocol, mut body, changes, len)| {
-                body[4..6].copy_from_slice(&[0, 40]);
-                body[12] = 0x50;
-                let mut frame = alloc::vec![0x02; 12];
-                if ipv4 {
-                    frame.extend_from_slice(&[8, 0, 0x45, 0, 0, 60, 0, 0, 0x40, 0, 64, protocol]);
-                    frame.extend_from_slice(&[0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-                } else {
-                    frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 40, protocol, 64]);
-                    frame.extend_from_slice(&[0xfd; 32]);
-                }
-                frame.extend_from_slice(&body);
-                for (at, byte) in changes {
-                    if let Some(place) = frame.get_mut(at) {
-                        *place = byte;
-                    }
-                }
-                frame.truncate(len);
-                frame
-            },
-        )
-    }
-
-    #[derive(Debug, PartialEq)]
-    struct Shown(u16, u16, u32, MacPair, Payload, TcpFlags, Mark);
-
-    fn shown(headers: &Headers) -> Shown {
-        let Headers { ether, transport, end, macs, payload, flags, mark } = *headers;
-        Shown(ether, transport, end, macs, payload, flags, mark)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
-
-        #[test]
-        fn reading_in_one_go_changes_nothing(frame in frames(), ether in 0usize..100) {
-            let careful = Headers::parse_any(&frame, frame.len(), ether, Mark::GUEST);
-            if let Some(quick) = plain(&frame, frame.len()) {
-                let quick = quick.at(ether, Mark::GUEST).unwrap();
-                prop_assert_eq!(shown(&quick), shown(&careful.unwrap()));
-            }
-        }
-    }
-
-    #[test]
-    fn plain_frames_are_read_in_one_go() {
-        let mut frame = alloc::vec![2; 12];
-        frame.extend_from_slice(&[8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0]);
-        frame.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0, 2, 0, 8, 0, 0]);
-        assert!(plain(&frame, frame.len()).is_some());
-    }
-}
+mod tests;
