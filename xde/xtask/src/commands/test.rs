@@ -20,6 +20,10 @@ const NEEDS_ROOT: &str = "skipped: needs root";
 
 /// Runs all tests, the lab's only if it is wanted.
 pub fn run(lab: bool) -> Result<bool> {
+    if setup::is_root() {
+        // Root runs the tests that need network namespaces, so `ip` must be there for the first.
+        setup::install(&[setup::LAB])?;
+    }
     let mut tally = workspace_tests()?;
     tally = tally + bare_target();
     if lab && !interrupted() {
@@ -112,7 +116,6 @@ fn lab_tests() -> Result<Tally> {
     if !setup::is_root() {
         return Ok(scenario::skip_all(NEEDS_ROOT));
     }
-    setup::install(&[setup::LAB])?;
     // Programs with the checks that only tests have: overflow, debug assertions.
     scenario::run(&scenario::Options::default(), Binaries::build(Profile::Dev)?)
 }
