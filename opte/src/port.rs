@@ -164,6 +164,11 @@ impl<H: Host> Port<H> {
         &self.flows
     }
 
+    /// Paths that each have one flow only, because more than the limit were in use.
+    pub fn unshared_paths(&self) -> u64 {
+        self.paths.unshared()
+    }
+
     /// The counters.
     pub const fn counters(&self) -> &Counters {
         &self.counters

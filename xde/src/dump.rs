@@ -199,6 +199,7 @@ fn port_counters<H: Host>(managed: &Managed<H>) -> CounterSet {
         ("flows", u64::from(port.flows().count())),
         ("flow_limit", u64::from(port.flows().limit())),
         ("generation", port.generation().0),
+        ("paths_unshared", port.unshared_paths()),
     ]);
     let gauges = gauges.into_iter().map(|(name, value)| (name.into(), value));
     let counters = port.counters().list().into_iter().chain(gauges);

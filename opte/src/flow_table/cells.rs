@@ -143,27 +143,7 @@ fn fresh_chunk<H: Host>() -> Option<Box<[Cell<H>; CHUNK]>> {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::host::Blind;
-    use std::sync::Mutex;
-
-    struct StdLock<T>(Mutex<T>);
-
-    impl<T: Send> Lock<T> for StdLock<T> {
-        fn new(value: T) -> Self {
-            Self(Mutex::new(value))
-        }
-
-        fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-            f(&mut self.0.lock().unwrap())
-        }
-    }
-
-    enum StdHost {}
-
-    impl Host for StdHost {
-        type Lock<T: Send> = StdLock<T>;
-        type Observer = Blind;
-    }
+    use crate::flow_table::testing::{StdHost, StdLock};
 
     #[test]
     fn a_cell_is_two_lines_of_memory() {

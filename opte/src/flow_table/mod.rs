@@ -16,6 +16,8 @@
 mod cells;
 mod index;
 mod life;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timers;
 
 use crate::flow::Flow;
