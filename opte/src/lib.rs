@@ -14,6 +14,7 @@
 //! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides, [`classifier`] and
 //!   [`prefix_map`] how it is found; [`walk`] is one decision.
 //! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered.
+//! * [`answer`] writes the packets that the engine sends itself.
 //! * [`port`] puts them together: packets in, verdicts out.
 //!
 //! The engine is a function of its arguments. Bytes, exclusion, eyes, time and randomness come
@@ -35,6 +36,7 @@
 
 extern crate alloc;
 
+pub mod answer;
 pub mod checksum;
 pub mod classifier;
 pub mod counters;

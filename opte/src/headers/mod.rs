@@ -142,10 +142,15 @@ impl Headers {
 
     /// The TCP header, of TCP packets. `head` is that which was parsed.
     pub fn segment(&self, head: &[u8]) -> Option<Segment> {
+        self.segment_behind(head, 0)
+    }
+
+    /// The same, if the first `skipped` bytes of what was parsed are missing from `head`.
+    pub(crate) fn segment_behind(&self, head: &[u8], skipped: usize) -> Option<Segment> {
         if self.key()?.protocol() != Protocol::TCP {
             return None;
         }
-        let header: &Tcp = view(head, self.transport.into()).ok()?;
+        let header: &Tcp = view(head, usize::from(self.transport).checked_sub(skipped)?).ok()?;
         let data = usize::from(self.transport) + usize::from(header.offset >> 4) * 4;
         Some(Segment {
             flags: self.flags,

@@ -42,7 +42,8 @@ pub use counters::{BoundaryDrop, BoundaryEvent, Counters};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
-use icmp_error::{Complaint, TokenBucket};
+use icmp_error::Complaint;
+use opte::answer::{Bucket, Rate, TRAFFIC_CLASS};
 use opte::flow_key::KeyHasher;
 use opte::host::{Host, Lock, Moment};
 use opte::outer::{GeneveOptions, Outer};
@@ -141,7 +142,7 @@ pub struct Boundary<H: Host> {
 struct State {
     table: NatTable,
     outside: Outside,
-    errors: TokenBucket,
+    errors: Bucket,
 }
 
 impl<H: Host> Boundary<H> {
@@ -200,7 +201,7 @@ impl<H: Host> Boundary<H> {
         if !complaint.may_answer(packet, bytes) {
             return Err(reason);
         }
-        if !state.errors.take(now) {
+        if !state.errors.take(Rate::default(), now) {
             self.counters.add(BoundaryEvent::ErrorsLimited, 1);
             return Err(reason);
         }
@@ -211,7 +212,7 @@ impl<H: Host> Boundary<H> {
             Some(entry) => {
                 let ether = self.inner_ether(entry);
                 let inner = [ether.as_bytes(), &error].concat();
-                let outer = self.outer(entry, packet, bytes, icmp_error::TRAFFIC_CLASS);
+                let outer = self.outer(entry, packet, bytes, TRAFFIC_CLASS);
                 Answer::Encapsulated { outer, inner }
             }
         }))
