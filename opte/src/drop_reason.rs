@@ -87,6 +87,8 @@ drop_reasons! {
     TranslatedInside = "translated_inside",
     /// An untranslated packet must not leave the VPC.
     UntranslatedOutside = "untranslated_outside",
+    /// A packet from a subnet that is attached as external must not go to a guest of the VPC.
+    ExternalInside = "external_inside",
     /// Multicast is not carried by this port.
     Multicast = "multicast",
     /// Another connection has the same addresses and ports at one of its ends.

@@ -12,6 +12,7 @@ use crate::commands::flow::FlowCommand;
 use crate::commands::layer::LayerCommand;
 use crate::commands::mapping::MappingCommand;
 use crate::commands::port::PortCommand;
+use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
 use crate::commands::underlay::UnderlayCommand;
 use clap::{Args, Parser, Subcommand};
@@ -76,6 +77,8 @@ pub enum Command {
     Mapping(MappingCommand),
     #[command(flatten)]
     External(ExternalCommand),
+    #[command(flatten)]
+    Prefix(PrefixCommand),
     #[command(flatten)]
     Counter(CounterCommand),
     #[command(flatten)]

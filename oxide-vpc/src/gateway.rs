@@ -5,7 +5,7 @@
 //! The gateway layer: what the guest may say on its link, and who answers it there.
 
 use crate::mappings::Mappings;
-use crate::meta::PEER_VNI;
+use crate::meta::{EXTERNAL_SOURCE, PEER_VNI};
 use crate::services::{self, Checksum};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -17,14 +17,17 @@ use opte::layer::{DefaultAction, Layer, LayerSide, Return};
 use opte::rule::{Act, Action, Answer, Predicate, Respond, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
-use opte_api::{IpCidr, MacAddr, Protocol, Vni};
-use oxide_vpc_api::PortConfig;
+use opte_api::{Direction, IpCidr, MacAddr, Protocol, Vni};
+use oxide_vpc_api::{PortConfig, Prefixes};
 
 /// Name of the layer.
 pub const NAME: &str = "gateway";
 
 const SERVICE: u16 = 1;
 const SERVICE_REST: u16 = 5;
+/// Parts of a transit prefix that no guest may use.
+const RESERVED: u16 = 998;
+const EXTERNAL_SUBNETS: u16 = 999;
 const SOURCE_CHECK: u16 = 1000;
 /// Router solicitation to redirect (RFC 4861).
 const NDP_TYPES: (u8, u8) = (133, 137);
@@ -33,10 +36,10 @@ const NDP_TYPES: (u8, u8) = (133, 137);
 type Service = fn(&PortConfig, &[u8], Checksum) -> services::Answer;
 
 /// The layer of a port.
-pub fn layer(config: &Arc<PortConfig>) -> Layer {
+pub fn layer(config: &Arc<PortConfig>, prefixes: &Prefixes) -> Layer {
     let mut rules = Rules { next_id: 0, out: Vec::new(), inbound: Vec::new() };
     rules.services(config);
-    rules.source_checks(config);
+    rules.source_checks(config, prefixes);
     Layer {
         name: NAME,
         sides: [
@@ -119,19 +122,57 @@ impl Rules {
         self.inbound.push(rest);
     }
 
-    fn source_checks(&mut self, config: &PortConfig) {
-        for family in config.families() {
-            let ours = IpCidr::host(family.private_ip);
-            let from_guest = [Predicate::Src(ours), Predicate::SrcMac(config.mac)].into();
-            let act = Action::Act(Arc::new(FromGuest { vni: config.vni }));
-            let rule = self.rule(SOURCE_CHECK, from_guest, act);
-            self.out.push(rule);
-            let to_guest = [Predicate::Dst(ours), Predicate::DstMac(config.mac)].into();
-            let act = Action::Act(Arc::new(ToGuest { gateway_mac: config.gateway_mac }));
-            let rule = self.rule(SOURCE_CHECK, to_guest, act);
-            self.inbound.push(rule);
+    /// Both ways only with the guest's MAC address, and with its own addresses or those of
+    /// prefixes that it may use.
+    fn source_checks(&mut self, config: &PortConfig, prefixes: &Prefixes) {
+        let own = config.families().map(|family| IpCidr::host(family.private_ip));
+        let own: Vec<IpCidr> = own.collect();
+        for direction in [Direction::Out, Direction::In] {
+            for range in prefixes.reserved(direction) {
+                let reason = match direction {
+                    Direction::Out => DropReason::Spoofed,
+                    Direction::In => DropReason::NotForGuest,
+                };
+                self.pass(config, direction, range, RESERVED, Action::Deny(reason));
+            }
+            for subnet in prefixes.external() {
+                let act = pass(config, direction, true);
+                self.pass(config, direction, subnet, EXTERNAL_SUBNETS, act);
+            }
+            for prefix in own.iter().copied().chain(prefixes.allowed(direction)) {
+                let act = pass(config, direction, false);
+                self.pass(config, direction, prefix, SOURCE_CHECK, act);
+            }
         }
     }
+
+    /// A rule about packets of the guest with this address on the guest's side.
+    fn pass(
+        &mut self,
+        config: &PortConfig,
+        direction: Direction,
+        prefix: IpCidr,
+        priority: u16,
+        action: Action,
+    ) {
+        let predicates = match direction {
+            Direction::Out => [Predicate::Src(prefix), Predicate::SrcMac(config.mac)],
+            Direction::In => [Predicate::Dst(prefix), Predicate::DstMac(config.mac)],
+        };
+        let rule = self.rule(priority, predicates.into(), action);
+        match direction {
+            Direction::Out => self.out.push(rule),
+            Direction::In => self.inbound.push(rule),
+        }
+    }
+}
+
+/// What is done with packets that pass. `external`: their addresses are known outside.
+fn pass(config: &PortConfig, direction: Direction, external: bool) -> Action {
+    Action::Act(match direction {
+        Direction::Out => Arc::new(FromGuest { vni: config.vni, external }),
+        Direction::In => Arc::new(ToGuest { gateway_mac: config.gateway_mac }),
+    })
 }
 
 /// A service as the engine calls it.
@@ -156,10 +197,11 @@ impl Respond for Responder {
     }
 }
 
-/// A packet with the guest's own addresses goes on; whether it goes to a guest of the VPC is
-/// noted for the firewall.
+/// A packet that may leave goes on; whether it goes to a guest of the VPC is noted for the
+/// firewall, and whether its source is known outside for NAT and overlay.
 struct FromGuest {
     vni: Vni,
+    external: bool,
 }
 
 impl Act for FromGuest {
@@ -169,11 +211,14 @@ impl Act for FromGuest {
         if maps.is_some_and(|maps| maps.guest(self.vni, dst).is_some()) {
             walk.meta.set(PEER_VNI, self.vni);
         }
+        if self.external {
+            walk.meta.set(EXTERNAL_SOURCE, 1);
+        }
         Ok(())
     }
 
     fn describe(&self) -> String {
-        "allow".into()
+        if self.external { "allow, untranslated" } else { "allow" }.into()
     }
 }
 

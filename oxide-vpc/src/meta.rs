@@ -18,6 +18,9 @@ pub const GATEWAY: MetaKey<GatewayId> = MetaKey::new(2, "gateway");
 /// The guest that a route leads to.
 pub const TARGET_IP: MetaKey<IpAddr> = MetaKey::new(3, "target_ip");
 
+/// Set (to 1) if the source lies in a subnet that is known outside as it is.
+pub const EXTERNAL_SOURCE: MetaKey<u8> = MetaKey::new(6, "external_source");
+
 /// Kind of a route's target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target {

@@ -10,7 +10,7 @@
 
 use crate::choice::choose;
 use crate::mappings::Mappings;
-use crate::meta::{GATEWAY, GatewayId, TARGET, Target};
+use crate::meta::{EXTERNAL_SOURCE, GATEWAY, GatewayId, TARGET, Target};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -31,6 +31,8 @@ use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, SnatRange};
 /// Name of the layer.
 pub const NAME: &str = "nat";
 
+/// What is known outside as it is needs no translation.
+const EXTERNAL_SOURCES: u16 = 4;
 const ONE_TO_ONE: u16 = 5;
 const NO_ADDRESS: u16 = 255;
 
@@ -75,6 +77,8 @@ pub fn with_addresses(
             inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
         }
     }
+    let known = [Predicate::Meta(EXTERNAL_SOURCE.slot(), 1)].into();
+    out.push(Arc::new(Rule::new(next_id(), EXTERNAL_SOURCES, known, Action::Allow)));
     let outside = Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits());
     let deny = Action::Deny(DropReason::NoExternalAddress);
     out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside].into(), deny)));

@@ -6,7 +6,7 @@
 
 use crate::choice::choose;
 use crate::mappings::Mappings;
-use crate::meta::{PEER_VNI, TARGET, TARGET_IP, Target};
+use crate::meta::{EXTERNAL_SOURCE, PEER_VNI, TARGET, TARGET_IP, Target};
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
@@ -82,7 +82,8 @@ impl Encapsulate {
         maps: &Mappings,
         key: &FlowKey,
     ) -> Result<(MacAddr, Outer), DropReason> {
-        if walk.binding.is_none() {
+        let known = walk.meta.get(EXTERNAL_SOURCE).is_some();
+        if walk.binding.is_none() && !known {
             return Err(DropReason::UntranslatedOutside);
         }
         let endpoints = maps.boundary(key.dst()).ok_or(DropReason::NoBoundary)?;
@@ -100,6 +101,9 @@ impl Encapsulate {
     ) -> Result<(MacAddr, Outer), DropReason> {
         if walk.binding.is_some() {
             return Err(DropReason::TranslatedInside);
+        }
+        if walk.meta.get(EXTERNAL_SOURCE).is_some() {
+            return Err(DropReason::ExternalInside);
         }
         let guest = maps.guest(self.vni, ip).ok_or(DropReason::NoMapping)?;
         let options =

@@ -13,17 +13,21 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use core::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
 use opte::rule::{Predicate, Rule, RuleId};
 use opte::table::{PrefixTable, Table};
-use opte_api::{Direction, OpteError};
+use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::firewall::MAX_RULES;
+use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
-use oxide_vpc_api::{ExternalIps, FirewallRule, GatewayMap, PortConfig, RouteEntry};
+use oxide_vpc_api::{
+    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, Prefixes, RouteEntry, Transit,
+};
 
 /// Most routes of one port.
 pub const MAX_ROUTES: usize = 200_000;
@@ -32,6 +36,7 @@ pub const MAX_ROUTES: usize = 200_000;
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
+    prefixes: Prefixes,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
     routes: BTreeMap<RouteEntry, RuleId>,
@@ -54,7 +59,7 @@ impl VpcPort {
         config.validate()?;
         let config = Arc::new(config);
         let layers = Layers {
-            gateway: Arc::new(gateway::layer(&config)),
+            gateway: Arc::new(gateway::layer(&config, &Prefixes::default())),
             firewall: Arc::new(firewall::empty()),
             router: Arc::new(router::empty()),
             nat: Arc::new(nat::empty()),
@@ -63,6 +68,7 @@ impl VpcPort {
         let mut port = Self {
             config,
             gateways: GatewayMap::new(),
+            prefixes: Prefixes::default(),
             firewall: Vec::new(),
             routes: BTreeMap::new(),
             layers,
@@ -80,6 +86,11 @@ impl VpcPort {
     /// Which gateways each external address serves.
     pub const fn gateways(&self) -> &GatewayMap {
         &self.gateways
+    }
+
+    /// What the guest may use besides its own addresses.
+    pub const fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
     }
 
     /// The layers for a policy.
@@ -205,6 +216,69 @@ impl VpcPort {
         self.gateways = gateways;
         self.rebuild_nat(space);
         Ok(())
+    }
+
+    /// Attaches a subnet, or attaches it in another way.
+    pub fn attach_subnet(&mut self, subnet: IpCidr, how: Attachment) -> Result<(), OpteError> {
+        let mut prefixes = self.prefixes.clone();
+        prefixes.attached.insert(subnet, how);
+        self.set_prefixes(prefixes)
+    }
+
+    /// Detaches a subnet.
+    pub fn detach_subnet(&mut self, subnet: IpCidr) -> Result<Removal, OpteError> {
+        check_family(subnet, self.addresses())?;
+        let mut prefixes = self.prefixes.clone();
+        match prefixes.attached.remove(&subnet) {
+            Some(_) => self.set_prefixes(prefixes).map(|()| Removal::Removed),
+            None => Ok(Removal::Absent),
+        }
+    }
+
+    /// Lets the guest use a prefix in one direction, or in both.
+    pub fn allow_cidr(
+        &mut self,
+        prefix: IpCidr,
+        direction: Option<Direction>,
+    ) -> Result<(), OpteError> {
+        let mut prefixes = self.prefixes.clone();
+        let transit = prefixes.transit.entry(prefix).or_default();
+        *transit = transit.with(direction, true);
+        self.set_prefixes(prefixes)
+    }
+
+    /// Takes that back. A subnet that is attached as well stays in use.
+    pub fn remove_cidr(
+        &mut self,
+        prefix: IpCidr,
+        direction: Option<Direction>,
+    ) -> Result<Removal, OpteError> {
+        check_family(prefix, self.addresses())?;
+        let known = self.prefixes.transit.get(&prefix).copied().unwrap_or_default();
+        let left = known.with(direction, false);
+        if left == known {
+            return Ok(Removal::Absent);
+        }
+        let mut prefixes = self.prefixes.clone();
+        if left == Transit::default() {
+            prefixes.transit.remove(&prefix);
+        } else {
+            prefixes.transit.insert(prefix, left);
+        }
+        self.set_prefixes(prefixes).map(|()| Removal::Removed)
+    }
+
+    /// Replaces all that the guest may use besides its own addresses.
+    pub fn set_prefixes(&mut self, prefixes: Prefixes) -> Result<(), OpteError> {
+        prefixes.validate(self.addresses())?;
+        self.layers.gateway = Arc::new(gateway::layer(&self.config, &prefixes));
+        self.prefixes = prefixes;
+        Ok(())
+    }
+
+    /// Of the guest and of its gateway.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> + Clone {
+        self.config.families().flat_map(|family| [family.private_ip, family.gateway_ip])
     }
 
     fn rebuild_nat(&mut self, space: &mut ReservationSpace) {

@@ -15,9 +15,11 @@ use opte_tests::setting::{
     BOUNDARY, Guest, HOSTS, add_boundary, add_guest, add_peer, boundary, everywhere, outside, route,
 };
 use oxide_vpc_api::request::{
-    AddRoute, ClearV2b, DelRoute, DumpCounters, SetExternalIps, SetFwRules,
+    AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, SetExternalIps, SetFwRules,
 };
-use oxide_vpc_api::{ExternalIps, FirewallRule, GatewayMap, RouterTarget, SnatRange, V2bEntry};
+use oxide_vpc_api::{
+    Attachment, ExternalIps, FirewallRule, GatewayMap, RouterTarget, SnatRange, V2bEntry,
+};
 use std::net::IpAddr;
 use xde::driver::DriverOptions;
 use xde::host::PortId;
@@ -219,6 +221,15 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             world.external(one_to_one);
             world.must_pass(In, from_outside(&from(outside(true), floating, [53, 1000])));
             world.replace_default_route(Some(RouterTarget::Ip(PEER.ip(true))));
+        }
+        DropReason::ExternalInside => {
+            let subnet = "198.18.5.0/24".parse().unwrap();
+            let attachment = Attachment::External;
+            let attach = AttachSubnet { port: GUEST.port(), subnet, attachment };
+            world.host.request(&attach).unwrap();
+            let packet =
+                Packet { src: "198.18.5.9".parse().unwrap(), ..to(PEER.ip(true), udp([1, 2])) };
+            return (Out, packet.bytes());
         }
         DropReason::UntranslatedOutside => {
             world.rules(&allow_all);

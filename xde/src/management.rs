@@ -156,6 +156,29 @@ impl<H: Host> Management<H> {
                 self.space.tidy();
                 Ok(())
             }),
+            AttachSubnet::CODE..=ListPrefixes::CODE => self.serve_prefixes(code, body),
+            code => unknown(code),
+        }
+    }
+
+    /// Requests about what a guest may use besides its own addresses.
+    fn serve_prefixes(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
+        match code {
+            AttachSubnet::CODE => serve(body, |r: AttachSubnet| {
+                self.change(&r.port, |vpc, _| vpc.attach_subnet(r.subnet, r.attachment))
+            }),
+            DetachSubnet::CODE => serve(body, |r: DetachSubnet| {
+                self.change(&r.port, |vpc, _| vpc.detach_subnet(r.subnet))
+            }),
+            AllowCidr::CODE => serve(body, |r: AllowCidr| {
+                self.change(&r.port, |vpc, _| vpc.allow_cidr(r.cidr, r.direction))
+            }),
+            RemoveCidr::CODE => serve(body, |r: RemoveCidr| {
+                self.change(&r.port, |vpc, _| vpc.remove_cidr(r.cidr, r.direction))
+            }),
+            ListPrefixes::CODE => serve(body, |r: ListPrefixes| {
+                self.look(&r.port, |managed| managed.vpc.prefixes().clone())
+            }),
             code => unknown(code),
         }
     }

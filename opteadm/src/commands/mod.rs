@@ -12,6 +12,7 @@ pub mod flow;
 pub mod layer;
 pub mod mapping;
 pub mod port;
+pub mod prefix;
 pub mod route;
 pub mod underlay;
 
@@ -32,6 +33,7 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Route(command) => command.run(console),
         Command::Mapping(command) => command.run(console),
         Command::External(command) => command.run(console),
+        Command::Prefix(command) => command.run(console),
         Command::Counter(command) => command.run(console),
         Command::Boundary(command) => command.run(console),
     }

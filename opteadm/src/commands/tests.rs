@@ -12,8 +12,8 @@ use opte_api::{Direction, MacAddr, OpteError};
 use opte_ioctl::{Error, Request};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::{
-    BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation, IpConfig,
-    PortConfig, PortName, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
+    IpConfig, PortConfig, PortName, RouteEntry, SnatRange, V2bEntry, V2pEntry,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -414,10 +414,40 @@ fn every_request_has_a_command() {
         &format!("add-boundary-nat {nat}"),
         &format!("rm-boundary-nat {nat}"),
         "list-boundary-nat",
+        "attach-subnet -p opte0 10.44.0.0/24",
+        "detach-subnet -p opte0 10.44.0.0/24",
+        "allow-cidr -p opte0 10.44.0.0/24",
+        "remove-cidr -p opte0 10.44.0.0/24",
+        "list-prefixes -p opte0",
     ];
     let mut sent: Vec<u16> =
         lines.iter().flat_map(|line| typed(line, "").0).map(|(code, _)| code).collect();
     sent.sort_unstable();
     let all: Vec<u16> = COMMANDS.iter().map(|(code, _)| *code).collect();
     assert_eq!(sent, all);
+}
+
+#[test]
+fn prefixes() {
+    check(
+        "allow-cidr -p opte0 10.200.0.0/16",
+        AllowCidr { port: port(), cidr: of("10.200.0.0/16"), direction: None },
+    );
+    check(
+        "remove-cidr -p opte0 fd77::/32 --dir in",
+        RemoveCidr { port: port(), cidr: of("fd77::/32"), direction: Some(Direction::In) },
+    );
+    for (flag, attachment) in [("", Attachment::Internal), ("--external", Attachment::External)] {
+        let subnet = of("203.0.113.0/28");
+        check(
+            &format!("attach-subnet -p opte0 203.0.113.0/28 {flag}"),
+            AttachSubnet { port: port(), subnet, attachment },
+        );
+    }
+    check(
+        "detach-subnet -p opte0 203.0.113.0/28",
+        DetachSubnet { port: port(), subnet: of("203.0.113.0/28") },
+    );
+    check("list-prefixes -p opte0", ListPrefixes { port: port() });
+    check_error("allow-cidr -p opte0 10.200.0.0/33", &["longer than the address"]);
 }

@@ -13,6 +13,7 @@ mod flow;
 mod layer;
 mod mapping;
 mod port;
+mod prefix;
 
 pub use change::AddedRule;
 

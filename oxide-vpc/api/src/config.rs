@@ -186,7 +186,7 @@ pub struct PortConfig {
 
 impl PortConfig {
     /// The families the port speaks.
-    pub fn families(&self) -> impl Iterator<Item = &IpConfig> {
+    pub fn families(&self) -> impl Iterator<Item = &IpConfig> + Clone {
         self.ipv4.iter().chain(self.ipv6.iter())
     }
 

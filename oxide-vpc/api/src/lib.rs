@@ -5,7 +5,7 @@
 //! The language in which a VPC is configured and looked at.
 //!
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
-//! text forms; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
+//! text forms; [`prefixes`] says what else a guest may use; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
 //! of a boundary host; [`dump`] is what comes back when one looks; [`request`] ties each request
 //! to its command number and its answer. No code here processes a packet.
 
@@ -19,6 +19,7 @@ pub mod config;
 pub mod dump;
 pub mod firewall;
 pub mod mapping;
+pub mod prefixes;
 pub mod request;
 pub mod router;
 
@@ -28,4 +29,5 @@ pub use config::{
 };
 pub use firewall::{FirewallAction, FirewallRule, Hosts, IcmpFilter, PortRange, ProtocolFilter};
 pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
+pub use prefixes::{Attachment, Prefixes, Transit};
 pub use router::{RouteEntry, RouterClass, RouterTarget};

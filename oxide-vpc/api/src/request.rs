@@ -11,13 +11,13 @@ use crate::dump::{
     CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
 };
 use crate::{
-    BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, RouteEntry, V2bEntry,
-    V2pEntry,
+    Attachment, BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, Prefixes,
+    RouteEntry, V2bEntry, V2pEntry,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
-use opte_api::Direction;
 use opte_api::frame::Request;
+use opte_api::{Direction, IpCidr};
 use serde::{Deserialize, Serialize};
 
 /// Whether there was anything to remove.
@@ -194,6 +194,46 @@ requests! {
     } -> Removal;
     /// Shows a boundary's NAT table.
     62 ListBoundaryNat {} -> Vec<BoundaryNat>;
+
+    /// Attaches a subnet to the guest of a port, or attaches it in another way.
+    120 AttachSubnet {
+        /// The port.
+        port: PortName,
+        /// The subnet.
+        subnet: IpCidr,
+        /// How it is attached.
+        attachment: Attachment,
+    } -> ();
+    /// Detaches a subnet.
+    121 DetachSubnet {
+        /// The port.
+        port: PortName,
+        /// The subnet.
+        subnet: IpCidr,
+    } -> Removal;
+    /// Lets the guest of a port use a prefix.
+    122 AllowCidr {
+        /// The port.
+        port: PortName,
+        /// The prefix.
+        cidr: IpCidr,
+        /// `Out`: as source; `In`: as destination; `None`: both.
+        direction: Option<Direction>,
+    } -> ();
+    /// Takes that back.
+    123 RemoveCidr {
+        /// The port.
+        port: PortName,
+        /// The prefix.
+        cidr: IpCidr,
+        /// The direction; `None`: both.
+        direction: Option<Direction>,
+    } -> Removal;
+    /// Shows what the guest of a port may use besides its own addresses.
+    124 ListPrefixes {
+        /// The port.
+        port: PortName,
+    } -> Prefixes;
 }
 
 #[cfg(test)]

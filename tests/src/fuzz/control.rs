@@ -12,11 +12,12 @@ use opte_api::frame::{
 };
 use opte_api::{Direction, OpteError};
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, ClearUft, CreatePort, DelRoute, DeletePort, DumpCounters, DumpLayer,
-    DumpTcpFlows, DumpUft, DumpV2b, DumpV2p, ListLayers, ListPorts, RemFwRule, SetExternalIps,
-    SetFwRules, SetUnderlay, SetV2b, SetV2p, ShowUnderlay,
+    AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearUft, CreatePort, DelRoute, DeletePort,
+    DetachSubnet, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, DumpV2b, DumpV2p, ListLayers,
+    ListPorts, ListPrefixes, RemFwRule, RemoveCidr, SetExternalIps, SetFwRules, SetUnderlay,
+    SetV2b, SetV2p, ShowUnderlay,
 };
-use oxide_vpc_api::{GatewayMap, RouterTarget};
+use oxide_vpc_api::{Attachment, GatewayMap, RouterTarget};
 use xde::driver::DriverOptions;
 
 const GUEST: Guest = Guest(5);
@@ -37,6 +38,7 @@ fn seen(host: &mut Hypervisor) -> String {
     text += &format!("{:?}", host.request(&DumpV2p {}));
     text += &format!("{:?}", host.request(&DumpV2b {}));
     text += &format!("{:?}", host.request(&DumpUft { port: port.clone() }));
+    text += &format!("{:?}", host.request(&ListPrefixes { port: port.clone() }));
     for layer in ["gateway", "firewall", "router", "nat", "overlay"] {
         let dump = DumpLayer { port: port.clone(), layer: layer.into() };
         text += &format!("{:?}", host.request(&dump));
@@ -72,6 +74,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let rule = "dir=in action=allow priority=10 protocol=tcp port=22,80-90".parse().expect("good");
     let rules = vec!["dir=out action=deny priority=1 hosts=vni=100".parse().expect("good")];
     let route = crate::setting::route(crate::setting::everywhere(true), RouterTarget::Drop);
+    let subnet = crate::setting::subnet(true);
     let v2p = oxide_vpc_api::V2pEntry {
         vni: crate::setting::vni(crate::setting::VPC),
         ip: Guest(8).ip(true),
@@ -102,7 +105,11 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         frame(&RemFwRule { port: port.clone(), direction: Direction::In, id: 0 }),
         frame(&SetFwRules { port: port.clone(), rules }),
         frame(&AddRoute { port: port.clone(), route }),
-        frame(&DelRoute { port, route }),
+        frame(&DelRoute { port: port.clone(), route }),
+        frame(&AttachSubnet { port: port.clone(), subnet, attachment: Attachment::Internal }),
+        frame(&DetachSubnet { port: port.clone(), subnet }),
+        frame(&AllowCidr { port: port.clone(), cidr: subnet, direction: None }),
+        frame(&RemoveCidr { port, cidr: subnet, direction: None }),
         frame(&SetV2p { entry: v2p }),
         frame(&SetV2b { entry: v2b }),
         frame(&external),

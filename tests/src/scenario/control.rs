@@ -4,16 +4,19 @@
 
 //! Lines that change or look at something.
 
-use super::world::{World, ephemeral, guest_by_name};
+use super::world::{World, behind, ephemeral, guest_by_name};
 use super::{Stage, expect};
+use crate::hypervisor::Hypervisor;
 use crate::setting::{FAMILIES, Guest, everywhere, outside, subnet};
 use crate::twins::gateway_id;
-use opte_api::{IpCidr, OpteError};
+use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::request::{
-    AddRoute, DelRoute, DeletePort, DumpCounters, DumpTcpFlows, DumpUft, SetExternalIps, SetFwRules,
+    AddRoute, AllowCidr, AttachSubnet, DelRoute, DeletePort, DetachSubnet, DumpCounters,
+    DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules,
 };
 use oxide_vpc_api::{
-    ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget, SnatRange,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget,
+    SnatRange,
 };
 use std::net::IpAddr;
 
@@ -58,6 +61,11 @@ impl Stage {
                 let rules: Result<Vec<FirewallRule>, _> = texts.map(str::parse).collect();
                 host.request(&SetFwRules { port, rules: rules.map_err(told)? }).map_err(told)
             }
+            "attach" | "detach" | "allow" | "remove" => {
+                let direction = words.first().map(|word| word.parse::<Direction>());
+                let direction = direction.transpose().map_err(|e| e.to_string())?;
+                prefix(host, verb, guest, direction, value)
+            }
             "external" => host.request(&external(guest, value)?).map_err(told),
             "flows" => {
                 let flows = host.request(&DumpUft { port }).map_err(told)?.flows;
@@ -95,7 +103,11 @@ impl Stage {
                 "all" => everywhere(ipv4),
                 "vpc" => subnet(ipv4),
                 "out" => IpCidr::new(outside(ipv4), 24).map_err(|e| e.to_string())?,
-                _ => return Err(format!("what is '{prefix}'?")),
+                name => {
+                    let (of, part) = name.split_once('.').unwrap_or((name, ""));
+                    let found = behind(self::guest(of)?, ipv4, part);
+                    found.ok_or(format!("what is '{name}'?"))?.1
+                }
             };
             let target = route_target(target, ipv4)?;
             let route = RouteEntry { dest, target, class: RouterClass::Custom };
@@ -104,13 +116,41 @@ impl Stage {
                 "+" => host.request(&AddRoute { port: port(), route }).map_err(told)?,
                 "-" => {
                     let removal = host.request(&DelRoute { port: port(), route }).map_err(told)?;
-                    expect("removal", removal, oxide_vpc_api::request::Removal::Removed)?;
+                    expect("removal", removal, Removal::Removed)?;
                 }
                 _ => return Err("+ or -".into()),
             }
         }
         Ok(())
     }
+}
+
+/// A change of what a guest may use besides its own addresses, in both families.
+fn prefix(
+    host: &mut Hypervisor,
+    verb: &str,
+    guest: Guest,
+    direction: Option<Direction>,
+    part: &str,
+) -> Result<(), String> {
+    for ipv4 in FAMILIES {
+        let port = guest.port();
+        let (_, subnet) = behind(guest, ipv4, part).ok_or(format!("what is '{part}'?"))?;
+        let attachment = if part == "known" { Attachment::External } else { Attachment::Internal };
+        let removal = match verb {
+            "attach" => {
+                host.request(&AttachSubnet { port, subnet, attachment }).map(|()| Removal::Removed)
+            }
+            "detach" => host.request(&DetachSubnet { port, subnet }),
+            "allow" => {
+                let allow = AllowCidr { port, cidr: subnet, direction };
+                host.request(&allow).map(|()| Removal::Removed)
+            }
+            _ => host.request(&RemoveCidr { port, cidr: subnet, direction }),
+        };
+        expect("removal", removal.map_err(told)?, Removal::Removed)?;
+    }
+    Ok(())
 }
 
 fn route_target(word: &str, ipv4: bool) -> Result<RouterTarget, String> {

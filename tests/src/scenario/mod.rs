@@ -25,8 +25,12 @@
 //! wait 61s                         the clocks go on, and flows expire
 //! rules g5 = RULE; RULE            these are all firewall rules
 //! external g5 = snat floating@1    these are all external addresses; @ names the gateway served
-//! route g5 + out ig@1              a custom route: all, out or vpc to ig, ig@N, drop, vpc or gN
+//! route g5 + out ig@1              a custom route: all, out, vpc or g6.attached to ig, ig@N, drop, vpc or gN
 //! route g5 - out ig@1              no longer
+//! attach g5 = known                g5.known is behind it and known outside; or attached, inside
+//! detach g5 = known                no longer
+//! allow g5 out = transit           g5.transit may be a source (out) or a destination (in)
+//! remove g5 out = transit          no longer
 //! flows g5 = 3                     so many flows
 //! count g5 flows_cut = 1           a counter
 //! tcp g5 = ESTABLISHED CLOSED      states of the TCP flows, in alphabetical order

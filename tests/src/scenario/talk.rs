@@ -4,7 +4,7 @@
 
 //! Lines that send a packet.
 
-use super::world::{Arrival, address, guest_by_name};
+use super::world::{Arrival, address};
 use super::{Stage, expect};
 use crate::packets::{Body, Packet};
 use opte::tcp::TcpFlags;
@@ -24,7 +24,8 @@ impl Stage {
             return Err("a packet is WHO -> WHOM WHAT".into());
         };
         let (packet, receiver) = self.packet(who, whom, what, rest)?;
-        let arrival = match guest_by_name(who) {
+        let sender = address(who, true).and_then(|(_, guest)| guest);
+        let arrival = match sender {
             Some(guest) => self.world.from_guest(guest, &packet),
             None => self.world.from_outside(receiver.ok_or("for whom?")?, &packet),
         };

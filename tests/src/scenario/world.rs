@@ -10,10 +10,10 @@ use crate::setting::{
     BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
 };
 use opte::frame::FlatFrame;
-use opte_api::MacAddr;
+use opte_api::{IpCidr, MacAddr};
 use oxide_vpc_api::mapping::BOUNDARY_VNI;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
 
@@ -143,8 +143,8 @@ fn home(guest: Guest) -> usize {
     known.map(|(_, at)| *at).expect("a guest of this world")
 }
 
-/// An address by its name: `g5`, `g5.floating`, `g5.ephemeral`, `g5.snat`, `out`, `gw`; and the
-/// guest that it belongs to.
+/// An address by its name: `g5`, `g5.floating`, `g5.ephemeral`, `g5.snat`, one of those behind the
+/// guest (`g5.transit`, `g5.attached`, `g5.known`), `out`, `gw`; and the guest that it belongs to.
 pub fn address(name: &str, ipv4: bool) -> Option<(IpAddr, Option<Guest>)> {
     match name {
         "out" => return Some((outside(ipv4), None)),
@@ -158,7 +158,7 @@ pub fn address(name: &str, ipv4: bool) -> Option<(IpAddr, Option<Guest>)> {
         "floating" => guest.floating(ipv4),
         "ephemeral" => ephemeral(guest, ipv4),
         "snat" => guest.snat(ipv4).ip,
-        _ => return None,
+        part => behind(guest, ipv4, part)?.0,
     };
     Some((ip, Some(guest)))
 }
@@ -171,4 +171,21 @@ pub fn guest_by_name(name: &str) -> Option<Guest> {
 /// Another address outside that may be given to a guest alone.
 pub fn ephemeral(guest: Guest, ipv4: bool) -> IpAddr {
     Guest(guest.0 + 100).floating(ipv4)
+}
+
+/// An address behind a guest, and the prefix that holds it and its like.
+pub fn behind(guest: Guest, ipv4: bool, part: &str) -> Option<(IpAddr, IpCidr)> {
+    let (net, prefix) = match part {
+        "transit" => (77, 0xfd77),
+        "attached" => (88, 0xfd88),
+        "known" => (99, 0x2003),
+        _ => return None,
+    };
+    let ip = if ipv4 {
+        Ipv4Addr::new(10, net, guest.0, 9).into()
+    } else {
+        Ipv6Addr::new(prefix, guest.0.into(), 0, 0, 0, 0, 0, 9).into()
+    };
+    let cidr = IpCidr::new(ip, if ipv4 { 24 } else { 64 }).ok()?;
+    Some((ip, cidr))
 }

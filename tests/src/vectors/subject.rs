@@ -5,16 +5,16 @@
 //! The engine under test: a hypervisor host with one port.
 
 use super::contract::{Change, Outcome, Refusal, Subject};
-use super::model::PortDescription;
+use super::model::{AttachedSubnet, PortDescription, TransitPrefix};
 use crate::hypervisor::{Hypervisor, Left};
 use opte::frame::FlatFrame;
 use opte_api::frame::Request;
 use opte_api::{Direction, OpteError};
-use oxide_vpc_api::PortName;
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, ClearV2b, ClearV2p, CreatePort, DelRoute, SetExternalIps, SetFwRules,
-    SetV2b, SetV2p,
+    AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearV2b, ClearV2p, CreatePort, DelRoute,
+    DetachSubnet, RemoveCidr, SetExternalIps, SetFwRules, SetV2b, SetV2p,
 };
+use oxide_vpc_api::{Attachment, PortName};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
 
@@ -22,17 +22,22 @@ const PORT: PortId = PortId(0);
 
 /// Makes the engine for a fresh port.
 pub fn make(port: &PortDescription) -> Result<Box<dyn Subject>, Refusal> {
-    if !port.attached_subnets.is_empty() {
-        return Err(Refusal::Unsupported("attached subnets".into()));
-    }
-    if !port.transit.is_empty() {
-        return Err(Refusal::Unsupported("transit prefixes".into()));
-    }
     let mut host = Hypervisor::new(DriverOptions::new(0x5eed));
     let name: PortName = "port".parse().expect("a good name");
     host.request(&CreatePort { name: name.clone(), config: port.config.clone() })
         .map_err(refused)?;
-    Ok(Box::new(OnePort { host, port: name }))
+    let mut subject = OnePort { host, port: name };
+    port.attached_subnets.iter().try_for_each(|attached| subject.attach(*attached))?;
+    for TransitPrefix { subnet, allow_in, allow_out } in &port.transit {
+        for (direction, allowed) in [(Direction::In, allow_in), (Direction::Out, allow_out)] {
+            if *allowed {
+                let port = subject.port.clone();
+                let direction = Some(direction);
+                subject.request(AllowCidr { port, cidr: *subnet, direction })?;
+            }
+        }
+    }
+    Ok(Box::new(subject))
 }
 
 fn refused(error: OpteError) -> Refusal {
@@ -47,6 +52,14 @@ struct OnePort {
 impl OnePort {
     fn request<R: Request>(&mut self, request: R) -> Result<(), Refusal> {
         self.host.request(&request).map(drop).map_err(refused)
+    }
+
+    fn attach(
+        &mut self,
+        AttachedSubnet { subnet, external }: AttachedSubnet,
+    ) -> Result<(), Refusal> {
+        let attachment = if external { Attachment::External } else { Attachment::Internal };
+        self.request(AttachSubnet { port: self.port.clone(), subnet, attachment })
     }
 }
 
@@ -65,12 +78,17 @@ impl Subject for OnePort {
             Change::SetExternalIps { ipv4, ipv6, gateways } => {
                 self.request(SetExternalIps { port, ipv4, ipv6, gateways })
             }
-            Change::SetM2p { .. }
-            | Change::ClearM2p { .. }
-            | Change::AttachSubnet(_)
-            | Change::DetachSubnet(_)
-            | Change::AllowCidr { .. }
-            | Change::RemoveCidr { .. } => Err(Refusal::Unsupported(change.name().into())),
+            Change::AttachSubnet(attached) => self.attach(attached),
+            Change::DetachSubnet(subnet) => self.request(DetachSubnet { port, subnet }),
+            Change::AllowCidr { subnet: cidr, direction } => {
+                self.request(AllowCidr { port, cidr, direction: Some(direction) })
+            }
+            Change::RemoveCidr { subnet: cidr, direction } => {
+                self.request(RemoveCidr { port, cidr, direction: Some(direction) })
+            }
+            Change::SetM2p { .. } | Change::ClearM2p { .. } => {
+                Err(Refusal::Unsupported(change.name().into()))
+            }
         }
     }
 
