@@ -4,6 +4,7 @@
 
 //! Counters of a port. Packets of the fast path are tallied for a batch and added once.
 
+use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::event::FlowEnd;
 use alloc::vec::Vec;
@@ -12,6 +13,7 @@ use opte_api::Direction;
 
 const REASONS: usize = DropReason::ALL.len();
 const ENDS: usize = FlowEnd::ALL.len();
+const CUTS: usize = CutReason::ALL.len();
 
 /// What the packets of one direction of a batch came to.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -71,6 +73,7 @@ pub struct Counters {
     sides: [SideCounters; 2],
     opened: AtomicU64,
     ended: [AtomicU64; ENDS],
+    cut: [AtomicU64; CUTS],
 }
 
 fn add(counter: &AtomicU64, amount: u64) {
@@ -111,6 +114,13 @@ impl Counters {
         }
     }
 
+    /// Counts why a policy ended a flow.
+    pub fn cut(&self, reason: CutReason) {
+        if let Some(counter) = self.cut.get(reason as usize) {
+            add(counter, 1);
+        }
+    }
+
     /// Packets that were dropped for `reason`.
     pub fn drops(&self, direction: Direction, reason: DropReason) -> u64 {
         let side = self.sides.get(direction.index());
@@ -138,6 +148,10 @@ impl Counters {
         list.push(("flows_opened".into(), self.opened.load(Ordering::Relaxed)));
         for (end, counter) in FlowEnd::ALL.iter().zip(&self.ended) {
             list.push((end.name().into(), counter.load(Ordering::Relaxed)));
+        }
+        for (reason, counter) in CutReason::ALL.iter().zip(&self.cut) {
+            let name = alloc::format!("cut_{}", reason.name());
+            list.push((name, counter.load(Ordering::Relaxed)));
         }
         list
     }

@@ -17,7 +17,6 @@ use crate::flow_table::InsertError;
 use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
-use crate::judge::Judgement;
 use crate::policy::Policy;
 use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
@@ -127,10 +126,13 @@ impl<H: Host> Port<H> {
         let like_opening = direction == opening.direction
             && headers.macs == opening.macs
             && headers.mark == opening.mark;
-        let judgement = self.judge(policy, flow, like_opening.then(|| inner_bytes(frame, headers)));
-        let Judgement::Keep(edit) = judgement else {
-            self.end(flow, FlowEnd::Cut);
-            return Ok(None);
+        let own = like_opening.then(|| inner_bytes(frame, headers));
+        let edit = match self.judge(policy, flow, own) {
+            Ok(edit) => edit,
+            Err(reason) => {
+                self.cut(flow, reason);
+                return Ok(None);
+            }
         };
         let transform = match (edit, self.stored_transform(policy, packet, flow)) {
             (Some(edit), _) => self.compile(&edit, packet),
@@ -221,7 +223,7 @@ impl<H: Host> Port<H> {
         let flow = about
             .filter(|_| key.is_about_connection())
             .and_then(|about| self.flows.find(&about, direction));
-        let flow = flow.filter(|flow| matches!(self.judge(policy, flow, None), Judgement::Keep(_)));
+        let flow = flow.filter(|flow| self.judge(policy, flow, None).is_ok());
         // Whichever way the connection was opened, the error is no opening.
         let connection = flow
             .as_ref()
@@ -310,7 +312,7 @@ impl<H: Host> Port<H> {
             }
             let start = self.chooser.hash(&packet.key) as u32;
             let evicted = self.flows.evict(start, &policy.rules.idle, packet.now);
-            self.ended(&*evicted.ok_or(DropReason::FlowTableFull)?, FlowEnd::Evicted);
+            self.ended(&*evicted.ok_or(DropReason::FlowTableFull)?, FlowEnd::Evicted, None);
             inserted = insert();
         }
         match inserted {
@@ -324,13 +326,13 @@ impl<H: Host> Port<H> {
                 Ok(false)
             }
             // Its other end is the end of another connection, which may be over.
-            Err(InsertError::Exists(other))
-                if matches!(self.judge(policy, &other, None), Judgement::Cut) =>
-            {
-                self.end(&other, FlowEnd::Cut);
-                Ok(false)
-            }
-            Err(InsertError::Exists(_)) => Err(DropReason::FlowConflict),
+            Err(InsertError::Exists(other)) => match self.judge(policy, &other, None) {
+                Err(reason) => {
+                    self.cut(&other, reason);
+                    Ok(false)
+                }
+                Ok(_) => Err(DropReason::FlowConflict),
+            },
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Structures are `repr(C)` and hold numbers only, so that a tracer can read them as they are.
 
+use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::flow_key::FlowKey;
 use crate::policy::Generation;
@@ -58,6 +59,8 @@ pub struct FlowEnded {
     pub port: u32,
     /// Why: a [`FlowEnd`].
     pub end: u8,
+    /// Why the policy ended it: index in [`CutReason::ALL`], or 255.
+    pub reason: u8,
     /// Words of the opening key.
     pub key: [u64; 5],
 }
@@ -127,8 +130,9 @@ impl Event {
     }
 
     /// An end at `port`.
-    pub fn ended(port: u32, end: FlowEnd, key: &FlowKey) -> Self {
-        Self::FlowEnded(FlowEnded { port, end: end as u8, key: *key.words() })
+    pub fn ended(port: u32, end: FlowEnd, reason: Option<CutReason>, key: &FlowKey) -> Self {
+        let reason = reason.map_or(u8::MAX, |reason| reason as u8);
+        Self::FlowEnded(FlowEnded { port, end: end as u8, reason, key: *key.words() })
     }
 
     /// A publication at `port`.

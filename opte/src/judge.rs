@@ -3,22 +3,147 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
 //! One judgement (architecture, "one judgement"): whether a connection is still right under a policy.
+//!
+//! [`judge`] is a pure function of a policy and of what is known of a connection. It is asked by
+//! the next packet of a connection that was judged under an older policy, by the sweep behind a
+//! change, by the plan before one, and by tests. A connection is never moved: its translation
+//! stands as it is, or the connection ends.
 
+use crate::cut::CutReason;
 use crate::edit::HeaderEdit;
-use crate::event::FlowEnd;
 use crate::flow::Flow;
-use crate::host::Host;
-use crate::policy::Policy;
+use crate::flow_key::FlowKey;
+use crate::geneve::Mark;
+use crate::host::{Host, Moment};
+use crate::policy::{Policy, PolicyRules};
 use crate::port::Port;
-use crate::walk::{self, Bytes, Walk};
+use crate::rule::{Facts, RuleId};
+use crate::walk::{self, Bytes, Connection, Walk};
 use alloc::sync::Arc;
 
-/// A connection as the policy sees it now.
-pub(crate) enum Judgement {
-    /// It stands. If the judging walk was that of the packet at hand, this is what it decided.
-    Keep(Option<HeaderEdit>),
-    /// It must end.
-    Cut,
+/// What becomes of a connection under a policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Judgement {
+    /// It goes on as it is.
+    Keep,
+    /// It goes on with the same translation; something else about it is new.
+    KeepWith(Changes),
+    /// It goes on until that time, if one is set; no other opens like it.
+    Drain(Option<Moment>),
+    /// It ends.
+    Cut(CutReason),
+}
+
+/// What is new about a connection that goes on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Another rule lets it be.
+    pub rule: bool,
+    /// Its packets take another way: other MAC addresses or outer headers.
+    pub way: bool,
+    /// It may be idle for another time.
+    pub idle: bool,
+}
+
+/// What a judgement needs to know of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowFacts {
+    /// The packet that opened it, as it came.
+    pub opening: Facts,
+    /// Where that packet came from.
+    pub mark: Mark,
+    /// Which way it was opened, and how it is translated.
+    pub connection: Connection,
+    /// The key of the opening packet at the far end of the walk.
+    pub far_key: FlowKey,
+    /// For choices among equals; constant for the connection.
+    pub choice: u64,
+}
+
+/// How the opening packet of a connection goes, if it goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Passage {
+    /// What is done with it.
+    pub edit: HeaderEdit,
+    /// The rule that lets it be, unless a default does.
+    pub allowed_by: Option<RuleId>,
+}
+
+/// What a policy says of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sentence {
+    /// What becomes of it.
+    pub judgement: Judgement,
+    /// How its opening packet goes; `None` if the connection is cut.
+    pub passage: Option<Passage>,
+}
+
+impl Sentence {
+    const fn cut(reason: CutReason) -> Self {
+        Self { judgement: Judgement::Cut(reason), passage: None }
+    }
+
+    /// The connection ends, and why.
+    pub const fn reason(&self) -> Option<CutReason> {
+        match self.judgement {
+            Judgement::Cut(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The same, compared with what a policy before has said.
+    #[must_use]
+    pub fn since(mut self, before: &Self) -> Self {
+        if let (Some(now), Some(old)) = (self.passage, before.passage) {
+            let rule = now.allowed_by != old.allowed_by;
+            self.change(Changes { rule, way: now.edit != old.edit, idle: false });
+        }
+        self
+    }
+
+    /// Something else is new, too.
+    pub fn change(&mut self, more: Changes) {
+        let known = match self.judgement {
+            Judgement::Keep => Changes::default(),
+            Judgement::KeepWith(changes) => changes,
+            Judgement::Drain(_) | Judgement::Cut(_) => return,
+        };
+        let all = Changes {
+            rule: known.rule | more.rule,
+            way: known.way | more.way,
+            idle: known.idle | more.idle,
+        };
+        if all != Changes::default() {
+            self.judgement = Judgement::KeepWith(all);
+        }
+    }
+}
+
+/// Judges a connection: walks its opening packet again, with its translation as it is. It stands if
+/// the walk passes and ends where it did.
+pub fn judge(rules: &PolicyRules, facts: &FlowFacts) -> Sentence {
+    walk_again(rules, facts, None)
+}
+
+/// The same. If a packet at hand is like the opening one, `own` is its frame, and this is its walk
+/// as well, so that rules count it.
+fn walk_again(rules: &PolicyRules, facts: &FlowFacts, own: Option<Bytes<'_>>) -> Sentence {
+    let FlowFacts { connection, choice, .. } = *facts;
+    let direction = connection.opened;
+    let mut walk = Walk::new(rules, direction, facts.opening, choice, Some(connection), own);
+    walk.origin(facts.mark);
+    match walk.try_run() {
+        // What answers packets does not judge connections.
+        Ok(walk::Passed::Reply(_)) if own.is_some() => return walk_again(rules, facts, None),
+        Ok(_) => {}
+        Err(reason) => return Sentence::cut(walk.cut.unwrap_or(CutReason::of(reason))),
+    }
+    if walk.binding != connection.binding || walk.key() != Some(facts.far_key) {
+        return Sentence::cut(CutReason::TranslatedOtherwise);
+    }
+    walk.account();
+    let judgement = walk.drain.map_or(Judgement::Keep, Judgement::Drain);
+    Sentence { judgement, passage: Some(Passage { edit: walk.edit, allowed_by: walk.allowed_by }) }
 }
 
 impl<H: Host> Port<H> {
@@ -27,48 +152,47 @@ impl<H: Host> Port<H> {
         self.chooser.hash(flow.opening_key())
     }
 
+    /// What is known of a connection.
+    pub fn facts(&self, flow: &Flow<H>) -> FlowFacts {
+        let direction = flow.opening.direction;
+        FlowFacts {
+            opening: flow.opening_facts(),
+            mark: flow.opening.mark,
+            connection: flow.connection(),
+            far_key: flow.key(direction.reverse()).mirror(),
+            choice: self.choice(flow),
+        }
+    }
+
     /// Judges every connection now, so that those which the policy has ended give back what they
     /// hold.
     pub fn sweep(&self) {
         let policy = self.policy();
         for flow in self.flows.flows() {
-            if let Judgement::Cut = self.judge(&policy, &flow, None) {
-                self.end(&flow, FlowEnd::Cut);
+            if let Err(reason) = self.judge(&policy, &flow, None) {
+                self.cut(&flow, reason);
             }
         }
     }
 
-    /// Asks whether a connection is still right under `policy`: walks its opening packet again. If
-    /// the packet at hand is like that one, `own` is its frame, and this is its walk as well.
+    /// Asks whether a connection is still right under `policy`, unless it was asked before. If the
+    /// packet at hand is like the opening one, `own` is its frame; then this decides about it, too.
     pub(crate) fn judge(
         &self,
         policy: &Policy,
         flow: &Flow<H>,
         own: Option<Bytes<'_>>,
-    ) -> Judgement {
+    ) -> Result<Option<HeaderEdit>, CutReason> {
         if flow.is_judged(policy.generation) {
-            return Judgement::Keep(None);
+            return Ok(None);
         }
-        let direction = flow.opening.direction;
-        let (facts, choice) = (flow.opening_facts(), self.choice(flow));
-        let connection = flow.connection();
-        let mut walk = Walk::new(&policy.rules, direction, facts, choice, Some(connection), own);
-        walk.origin(flow.opening.mark);
-        let passed = walk.try_run();
-        if own.is_some() && matches!(passed, Ok(walk::Passed::Reply(_))) {
-            // What answers packets does not judge connections.
-            return self.judge(policy, flow, None);
+        let sentence = walk_again(&policy.rules, &self.facts(flow), own);
+        if let Some(reason) = sentence.reason() {
+            return Err(reason);
         }
-        let stands = passed.is_ok()
-            && walk.binding == connection.binding
-            && walk.key().map(|key| key.mirror()) == Some(*flow.key(direction.reverse()));
-        if !stands {
-            return Judgement::Cut;
-        }
-        walk.account();
-        flow.set_allowed_by(walk.allowed_by);
+        flow.set_allowed_by(sentence.passage.and_then(|passage| passage.allowed_by));
         flow.set_judged(policy.generation);
-        Judgement::Keep(own.map(|_| walk.edit))
+        Ok(own.and(sentence.passage).map(|passage| passage.edit))
     }
 
     /// A flow that was just entered is still right. If there is another policy by now, who swept
@@ -77,8 +201,8 @@ impl<H: Host> Port<H> {
         if self.generation() == decided.generation {
             return true;
         }
-        if let Judgement::Cut = self.judge(&self.policy(), flow, None) {
-            self.end(flow, FlowEnd::Cut);
+        if let Err(reason) = self.judge(&self.policy(), flow, None) {
+            self.cut(flow, reason);
             return false;
         }
         true

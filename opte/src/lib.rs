@@ -13,7 +13,8 @@
 //!   compiled for one direction of one flow, and the only writer of packets.
 //! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides, [`classifier`] and
 //!   [`prefix_map`] how it is found; [`walk`] is one decision.
-//! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered.
+//! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered; [`judge`] says whether it
+//!   is still right, and [`cut`] why not.
 //! * [`answer`] writes the packets that the engine sends itself.
 //! * [`port`] puts them together: packets in, verdicts out.
 //!
@@ -40,6 +41,7 @@ pub mod answer;
 pub mod checksum;
 pub mod classifier;
 pub mod counters;
+pub mod cut;
 mod decide;
 pub mod drop_reason;
 pub mod edit;
@@ -51,7 +53,7 @@ pub mod frame;
 pub mod geneve;
 pub mod headers;
 pub mod host;
-mod judge;
+pub mod judge;
 pub mod layer;
 pub mod meta;
 pub mod nat;

@@ -10,6 +10,7 @@
 //! Both end in one place, where the packet is accounted for.
 
 use crate::counters::{Counters, Tally};
+use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::event::{Event, FlowEnd};
 use crate::flow::Flow;
@@ -277,7 +278,7 @@ impl<H: Host> Port<H> {
             return false;
         }
         let idle = self.policy().rules.idle;
-        self.flows.expire(&idle, now, budget, |flow| self.ended(flow, FlowEnd::Expired))
+        self.flows.expire(&idle, now, budget, |flow| self.ended(flow, FlowEnd::Expired, None))
     }
 
     /// Removes all flows.
@@ -290,13 +291,21 @@ impl<H: Host> Port<H> {
     /// Takes a flow out of the table, and accounts for it if it was still there.
     pub(crate) fn end(&self, flow: &Arc<Flow<H>>, end: FlowEnd) {
         if self.flows.remove(flow) {
-            self.ended(flow, end);
+            self.ended(flow, end, None);
         }
     }
 
-    pub(crate) fn ended(&self, flow: &Flow<H>, end: FlowEnd) {
+    /// The same for a flow that the policy ends.
+    pub(crate) fn cut(&self, flow: &Arc<Flow<H>>, reason: CutReason) {
+        if self.flows.remove(flow) {
+            self.ended(flow, FlowEnd::Cut, Some(reason));
+        }
+    }
+
+    pub(crate) fn ended(&self, flow: &Flow<H>, end: FlowEnd, reason: Option<CutReason>) {
         self.counters.ended(end);
-        self.observer.observe(&Event::ended(self.id, end, flow.opening_key()));
+        reason.into_iter().for_each(|reason| self.counters.cut(reason));
+        self.observer.observe(&Event::ended(self.id, end, reason, flow.opening_key()));
     }
 }
 

@@ -12,10 +12,12 @@
 //! * against that way: a layer says by [`Return`] whether it runs its rules all the same, lets
 //!   the packet pass because the connection was let, or undoes its translation.
 
+use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::edit::HeaderEdit;
 use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
+use crate::host::Moment;
 use crate::layer::{DefaultAction, Layer, LayerSide, Return};
 use crate::meta::Meta;
 use crate::nat::{Lease, NatBinding};
@@ -64,6 +66,10 @@ pub struct Walk<'a> {
     pub allowed_by: Option<RuleId>,
     /// What the outer headers said of the packet's origin.
     pub mark: Mark,
+    /// Who lets the connection be for a while only says so here: until then, if a time is set.
+    pub drain: Option<Option<Moment>>,
+    /// Who drops the packet of a connection may say here why the connection ends.
+    pub cut: Option<CutReason>,
     bytes: Option<Bytes<'a>>,
     rules: &'a PolicyRules,
     used: [Option<Used<'a>>; MAX_LAYERS],
@@ -117,6 +123,8 @@ impl<'a> Walk<'a> {
             lease: None,
             allowed_by: None,
             mark: Mark::GUEST,
+            drain: None,
+            cut: None,
             bytes,
             rules,
             used: [None; MAX_LAYERS],

@@ -6,7 +6,7 @@
 //!
 //! Outbound packets pass [`gateway`], [`firewall`], [`router`], [`nat`] and [`overlay`], inbound
 //! packets the same in reverse. [`VpcPort`] holds what a port has been told and makes the layers
-//! of its policy; [`mappings`] is what all ports of a host share; [`services`] are the answers of
+//! of its policy; [`standing`] is what stands behind translations that connections have; [`mappings`] is what all ports of a host share; [`services`] are the answers of
 //! the gateway. Both address families are served by the same code.
 
 #![no_std]
@@ -33,6 +33,7 @@ pub mod nat;
 pub mod overlay;
 pub mod router;
 pub mod services;
+pub mod standing;
 mod vpc_port;
 
 pub use mappings::Mappings;

@@ -11,12 +11,14 @@
 use crate::choice::choose;
 use crate::mappings::Mappings;
 use crate::meta::{EXTERNAL_SOURCE, GATEWAY, GatewayId, TARGET, Target};
+use crate::standing::{Service, Standing, Until};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::net::IpAddr;
+use opte::cut::CutReason;
 use opte::drop_reason::DropReason;
 use opte::flow_key::FlowKey;
 use opte::layer::{DefaultAction, Layer, LayerSide, Return};
@@ -48,16 +50,37 @@ pub fn empty() -> Layer {
     }
 }
 
-/// The layer with the external addresses of a port.
+/// What the external addresses of a port stand for.
+pub fn services<'a>(
+    config: &'a PortConfig,
+    gateways: &'a GatewayMap,
+) -> impl Iterator<Item = Service> + 'a {
+    config.families().flat_map(|family| by_gateway(&family.external, gateways)).flat_map(
+        |(gateway, external)| {
+            let own = external.floating.into_iter().chain(external.ephemeral);
+            let own = own.map(|ip| (ip, None)).collect::<Vec<_>>();
+            let pools = external.snat.into_iter();
+            let pools = pools.map(|range| (range.ip, Some((range.first_port, range.last_port))));
+            let all = own.into_iter().chain(pools);
+            all.map(move |(ip, ports)| Service { ip, ports, gateway, until: None })
+        },
+    )
+}
+
+/// The layer with the external addresses of a port, and those that were taken away but stand for
+/// connections that they have.
 pub fn with_addresses(
     layer: &Layer,
     config: &PortConfig,
     gateways: &GatewayMap,
+    retired: &[Service],
     space: &mut ReservationSpace,
     mut next_id: impl FnMut() -> RuleId,
 ) -> Layer {
     let mut out = Vec::new();
     let mut inbound = Vec::new();
+    let live = services(config, gateways);
+    let standing = Arc::new(Standing::new(live.chain(retired.iter().copied())));
     for family in config.families() {
         let ipv4 = family.private_ip.is_ipv4();
         for (gateway, external) in by_gateway(&family.external, gateways) {
@@ -66,22 +89,24 @@ pub fn with_addresses(
                 Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits()),
                 Predicate::Meta(GATEWAY.slot(), gateway.to_bits()),
             ];
-            let act = Action::Act(Arc::new(Outbound::new(&external, space)));
+            let outbound = Outbound::new(&external, gateway, &standing, space);
+            let act = Action::Act(Arc::new(outbound));
             out.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
         }
-        let private_ip = family.private_ip;
         for external_ip in family.external.floating.iter().copied().chain(family.external.ephemeral)
         {
             let predicates = [Predicate::Dst(IpCidr::host(external_ip))];
+            let private_ip = family.private_ip;
             let act = Action::Act(Arc::new(Inbound { vni: config.vni, private_ip, external_ip }));
             inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
         }
     }
     let known = [Predicate::Meta(EXTERNAL_SOURCE.slot(), 1)].into();
     out.push(Arc::new(Rule::new(next_id(), EXTERNAL_SOURCES, known, Action::Allow)));
+    let rest = || Action::Act(Arc::new(Rest { standing: standing.clone() }));
     let outside = Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits());
-    let deny = Action::Deny(DropReason::NoExternalAddress);
-    out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside].into(), deny)));
+    out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside].into(), rest())));
+    inbound.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [].into(), rest())));
     Layer {
         name: NAME,
         sides: [
@@ -125,40 +150,26 @@ struct Outbound {
     floating: Vec<IpAddr>,
     ephemeral: Option<IpAddr>,
     pools: Vec<NatPool>,
-    /// Floating and ephemeral as bits, sorted.
-    one_to_one: Vec<u128>,
-    /// Address as bits, first and last port of each pool, sorted. No two overlap.
-    ranges: Vec<(u128, u16, u16)>,
+    gateway: GatewayId,
+    standing: Arc<Standing>,
 }
 
 impl Outbound {
-    fn new(external: &ExternalIps, space: &mut ReservationSpace) -> Self {
+    fn new(
+        external: &ExternalIps,
+        gateway: GatewayId,
+        standing: &Arc<Standing>,
+        space: &mut ReservationSpace,
+    ) -> Self {
         let pool =
             |range: &SnatRange| NatPool::new(space, range.ip, range.first_port..=range.last_port);
-        let one_to_one = external.floating.iter().copied().chain(external.ephemeral);
-        let mut one_to_one: Vec<u128> = one_to_one.map(MetaValue::to_bits).collect();
-        one_to_one.sort_unstable();
-        let range = |range: &SnatRange| (range.ip.to_bits(), range.first_port, range.last_port);
-        let mut ranges: Vec<_> = external.snat.iter().map(range).collect();
-        ranges.sort_unstable();
         Self {
             floating: external.floating.clone(),
             ephemeral: external.ephemeral,
             pools: external.snat.iter().map(pool).collect(),
-            one_to_one,
-            ranges,
+            gateway,
+            standing: standing.clone(),
         }
-    }
-
-    fn is_eligible(&self, binding: &NatBinding) -> bool {
-        let ip = binding.external_ip.to_bits();
-        let Some(port) = binding.external_port else {
-            return self.one_to_one.binary_search(&ip).is_ok();
-        };
-        let behind =
-            self.ranges.partition_point(|(at, first, _)| *at < ip || *at == ip && *first <= port);
-        let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));
-        range.is_some_and(|(at, _, last)| *at == ip && port <= *last)
     }
 
     /// Takes an address for a new connection.
@@ -210,8 +221,9 @@ impl Act for Outbound {
     fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
         match (walk.connection, walk.binding) {
             (None, _) => walk.binding = Some(self.bind(walk)?),
-            (Some(_), Some(binding)) if self.is_eligible(&binding) => {}
-            (Some(_), Some(_)) => return Err(DropReason::NoExternalAddress),
+            (Some(_), Some(binding)) => {
+                stand(walk, self.standing.of(Some(self.gateway), &binding))?;
+            }
             // Opened without translation, when its route led elsewhere.
             (Some(_), None) => return Err(DropReason::UntranslatedOutside),
         }
@@ -263,6 +275,7 @@ impl Act for Inbound {
             }
             walk.binding = Some(binding);
         } else if walk.binding != Some(binding) {
+            walk.cut = Some(CutReason::TranslatedOtherwise);
             return Err(DropReason::NoExternalAddress);
         }
         walk.translate();
@@ -272,4 +285,49 @@ impl Act for Inbound {
     fn describe(&self) -> String {
         alloc::format!("translate {} to {}", self.external_ip, self.private_ip)
     }
+}
+
+/// Where no address serves. Connections that have a translation of old may stand all the same.
+struct Rest {
+    standing: Arc<Standing>,
+}
+
+impl Act for Rest {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        let outbound = walk.direction == Direction::Out;
+        let binding = match (walk.connection, walk.binding) {
+            (Some(_), Some(binding)) => binding,
+            (Some(_), None) if outbound => return Err(DropReason::UntranslatedOutside),
+            (None, _) if outbound => return Err(DropReason::NoExternalAddress),
+            // From the VPC, or of no meaning here: layers behind see that it is not for the guest.
+            _ => return Ok(()),
+        };
+        let gateway = if outbound { walk.meta.get(GATEWAY) } else { None };
+        stand(walk, self.standing.of(gateway, &binding))?;
+        walk.translate();
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        let mut text = String::from("deny what is not translated yet");
+        for service in self.standing.retired() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " retired={}", service.ip);
+        }
+        text
+    }
+}
+
+/// Goes on with the translation of a connection, if it stands.
+fn stand(walk: &mut Walk<'_>, stands: Result<Option<Until>, CutReason>) -> Result<(), DropReason> {
+    match stands {
+        Ok(None) => {}
+        Ok(Some(Until::Time(at))) => walk.drain = Some(Some(at)),
+        Ok(Some(Until::Ended | Until::Over)) => walk.drain = Some(None),
+        Err(reason) => {
+            walk.cut = Some(reason);
+            return Err(DropReason::NoExternalAddress);
+        }
+    }
+    Ok(())
 }

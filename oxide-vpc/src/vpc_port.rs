@@ -8,6 +8,7 @@
 //! Only the layer that a change concerns is made anew, of which one more or one less rule or route
 //! shares almost everything; rules that stay keep their number and their counters.
 
+use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -32,11 +33,17 @@ use oxide_vpc_api::{
 /// Most routes of one port.
 pub const MAX_ROUTES: usize = 200_000;
 
+/// Most external addresses that were taken away and stand for connections that they have, each
+/// counted for each gateway. Of more, those that were taken away first stand no longer.
+pub const MAX_RETIRED: usize = 1024;
+
 /// The configuration of a port, and its layers.
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
     prefixes: Prefixes,
+    /// What was taken away and stands for connections that it has.
+    retired: Vec<Service>,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
     routes: BTreeMap<RouteEntry, RuleId>,
@@ -69,6 +76,7 @@ impl VpcPort {
             config,
             gateways: GatewayMap::new(),
             prefixes: Prefixes::default(),
+            retired: Vec::new(),
             firewall: Vec::new(),
             routes: BTreeMap::new(),
             layers,
@@ -185,12 +193,14 @@ impl VpcPort {
     }
 
     /// Replaces the external addresses of both families and the gateways they serve. Connections
-    /// on addresses that stay eligible are not touched, nor are their leases.
+    /// on addresses that stay eligible are not touched, nor are their leases; those on others end,
+    /// or go on as long as `until` says.
     pub fn set_external_ips(
         &mut self,
         ipv4: Option<ExternalIps>,
         ipv6: Option<ExternalIps>,
         gateways: GatewayMap,
+        until: Option<Until>,
         space: &mut ReservationSpace,
     ) -> Result<(), OpteError> {
         if gateways.len() > MAX_GATEWAYS || gateways.values().any(|ids| ids.len() > MAX_GATEWAYS) {
@@ -212,6 +222,10 @@ impl VpcPort {
                 }
             }
         }
+        if same_addresses(&self.config, &config) && self.gateways == gateways {
+            return Ok(());
+        }
+        self.retire(&config, &gateways, until);
         self.config = Arc::new(config);
         self.gateways = gateways;
         self.rebuild_nat(space);
@@ -281,6 +295,26 @@ impl VpcPort {
         self.config.families().flat_map(|family| [family.private_ip, family.gateway_ip])
     }
 
+    /// Notes what of the port's external addresses stands no longer but for connections that it
+    /// has.
+    fn retire(&mut self, config: &PortConfig, gateways: &GatewayMap, until: Option<Until>) {
+        let next: Vec<Service> = nat::services(config, gateways).collect();
+        let is_next = |service: &Service| next.iter().any(|known| known.is_like(service));
+        // Who was to be told of what is over has been told.
+        let is_over = |service: &Service| service.until == Some(Until::Over);
+        self.retired.retain(|service| !is_next(service) && !is_over(service));
+        if until.is_none() {
+            return;
+        }
+        for service in nat::services(&self.config, &self.gateways) {
+            if !is_next(&service) && !self.retired.iter().any(|known| known.is_like(&service)) {
+                self.retired.push(Service { until, ..service });
+            }
+        }
+        let too_many = self.retired.len().saturating_sub(MAX_RETIRED);
+        self.retired.drain(..too_many);
+    }
+
     fn rebuild_nat(&mut self, space: &mut ReservationSpace) {
         let config = self.config.clone();
         let mut next_rule = self.next_rule;
@@ -288,7 +322,9 @@ impl VpcPort {
             next_rule += 1;
             RuleId(next_rule - 1)
         };
-        let layer = nat::with_addresses(&self.layers.nat, &config, &self.gateways, space, next_id);
+        let (gateways, retired) = (&self.gateways, &self.retired);
+        let layer =
+            nat::with_addresses(&self.layers.nat, &config, gateways, retired, space, next_id);
         self.layers.nat = Arc::new(layer);
         self.next_rule = next_rule;
     }
@@ -328,6 +364,22 @@ impl<'a> Known<'a> {
         let ((_, at), _) = found.remove();
         rules.get(at).map(|(_, rule)| rule.clone())
     }
+}
+
+/// Both say the same of external addresses; in which order they say it is of no meaning.
+fn same_addresses(a: &PortConfig, b: &PortConfig) -> bool {
+    let normal = |config: &PortConfig| {
+        let families = [&config.ipv4, &config.ipv6];
+        families.map(|family| {
+            let mut external = family.as_ref().map(|family| family.external.clone());
+            if let Some(external) = &mut external {
+                external.floating.sort_unstable();
+                external.snat.sort_unstable();
+            }
+            external
+        })
+    };
+    normal(a) == normal(b)
 }
 
 fn too_many_rules() -> OpteError {

@@ -149,7 +149,7 @@ impl<H: Host> Management<H> {
             }),
             SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
                 self.change(&r.port, |vpc, space| {
-                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, space)
+                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None, space)
                 })?;
                 // Connections on addresses that are gone give them back at once.
                 self.look(&r.port, |managed| managed.device.port.sweep())?;
