@@ -11,6 +11,7 @@ use opte::drop_reason::DropReason;
 use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
+use opte::outer::Outer;
 use opte::port::{Batch, Port, Turn, Verdict};
 use opte_api::Direction;
 use oxide_vpc::overlay::DIALECT;
@@ -110,6 +111,10 @@ impl Egress<Buffer> for Outbox {
     fn to_guest(&mut self, _port: PortId, mut frame: Buffer, rewrite: &Rewrite) {
         frame.rewrite(rewrite);
         self.frames.push(frame);
+    }
+
+    fn answer(&mut self, _bytes: Vec<u8>, _outer: &Outer) {
+        unreachable!("no measured packet is refused");
     }
 
     fn reply(&mut self, _port: PortId, _bytes: Vec<u8>) {

@@ -13,6 +13,7 @@ use bench::path::{Hose, pass};
 use bench::sums;
 use bench::world::{BOUNDARY_IP, HOST_IP, PEER_HOST_IP, World};
 use opte::frame::Rewrite;
+use opte::outer::Outer;
 use opte::port::Batch;
 use opte_api::Direction;
 use xde::host::{Egress, PortId, UnderlayShape};
@@ -151,6 +152,10 @@ impl Egress<Buffer> for Sink {
     fn to_guest(&mut self, _port: PortId, mut frame: Buffer, rewrite: &Rewrite) {
         frame.rewrite(rewrite);
         self.frames += 1;
+    }
+
+    fn answer(&mut self, _bytes: Vec<u8>, _outer: &Outer) {
+        panic!("no measured packet is refused");
     }
 
     fn reply(&mut self, _port: PortId, bytes: Vec<u8>) {

@@ -72,6 +72,8 @@ impl Default for SideCounters {
 pub struct Counters {
     sides: [SideCounters; 2],
     opened: AtomicU64,
+    answers: AtomicU64,
+    answers_limited: AtomicU64,
     ended: [AtomicU64; ENDS],
     cut: [AtomicU64; CUTS],
 }
@@ -105,6 +107,12 @@ impl Counters {
     /// Counts a flow that was entered.
     pub fn opened(&self) {
         add(&self.opened, 1);
+    }
+
+    /// Counts an answer to a packet that did not pass, or one that was not sent because there
+    /// were too many.
+    pub fn answered(&self, sent: bool) {
+        add(if sent { &self.answers } else { &self.answers_limited }, 1);
     }
 
     /// Counts a flow that ended.
@@ -145,6 +153,8 @@ impl Counters {
                 push(&alloc::format!("drop_{}", reason.name()), counter);
             }
         }
+        list.push(("answers_sent".into(), self.answers.load(Ordering::Relaxed)));
+        list.push(("answers_limited".into(), self.answers_limited.load(Ordering::Relaxed)));
         list.push(("flows_opened".into(), self.opened.load(Ordering::Relaxed)));
         for (end, counter) in FlowEnd::ALL.iter().zip(&self.ended) {
             list.push((end.name().into(), counter.load(Ordering::Relaxed)));

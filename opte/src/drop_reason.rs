@@ -67,6 +67,8 @@ drop_reasons! {
     GatewayDeny = "gateway_deny",
     /// A firewall rule says deny.
     FirewallRule = "firewall_rule",
+    /// A firewall rule says reject, and its sender is told.
+    FirewallReject = "firewall_reject",
     /// No firewall rule lets the packet open a connection.
     FirewallDefault = "firewall_default",
     /// No route to the destination.

@@ -4,12 +4,14 @@
 
 //! All that decides for a port, as one immutable snapshot with one number.
 
+use crate::answer::Rate;
 use crate::layer::Layer;
 use crate::tcp::Timeouts;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
+use core::net::IpAddr;
 
 /// Number of a policy. Each change of a port's policy takes the next; none is used twice.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -47,6 +49,18 @@ impl Default for IdleLimits {
     }
 }
 
+/// What senders are told of packets that do not pass.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AnswerPolicy {
+    /// The gateway's own addresses, for IPv4 and for IPv6: whom errors about the guest's packets
+    /// come from. Without one none is sent.
+    pub gateways: [Option<IpAddr>; 2],
+    /// The guest is told, too, what nobody has forbidden and nobody can deliver.
+    pub unreachable: bool,
+    /// How many answers are sent.
+    pub rate: Rate,
+}
+
 /// The snapshot. Layers that a change does not touch are shared with the policy before.
 #[derive(Clone)]
 pub struct Policy {
@@ -66,4 +80,6 @@ pub struct PolicyRules {
     pub host_tables: Arc<dyn Any + Send + Sync>,
     /// How long flows live without packets.
     pub idle: IdleLimits,
+    /// What senders are told of packets that do not pass.
+    pub answers: AnswerPolicy,
 }

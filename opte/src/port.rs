@@ -9,6 +9,7 @@
 //! allocation, no reference counted. Every other packet takes the slow path (see `decide`).
 //! Both end in one place, where the packet is accounted for.
 
+use crate::answer::Bucket;
 use crate::counters::{Counters, Tally};
 use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
@@ -33,7 +34,7 @@ pub enum Verdict {
     Forward,
     /// It is answered: these bytes are an inner frame to its sender.
     Reply(Vec<u8>),
-    /// It ends here.
+    /// It ends here; its sender may have to be told ([`Batch::answer`]).
     Drop(DropReason),
 }
 
@@ -57,6 +58,8 @@ pub struct Batch {
     pub rewrite: Rewrite,
     /// By which the last packet was decided that ran no stored transform.
     pub(crate) policy: Option<Arc<Policy>>,
+    /// What the sender of the packet that was dropped last is told: an inner frame to it.
+    pub answer: Option<Vec<u8>>,
 }
 
 /// Whether packets may run stored transforms.
@@ -92,6 +95,7 @@ pub struct Port<H: Host> {
     pub(crate) chooser: KeyHasher,
     pub(crate) caching: Caching,
     pub(crate) paths: Paths<H>,
+    pub(crate) answers: H::Lock<Bucket>,
     policy: H::Lock<Arc<Policy>>,
     generation: AtomicU64,
     running: AtomicBool,
@@ -121,6 +125,7 @@ impl<H: Host> Port<H> {
             chooser: KeyHasher::new(options.seed.rotate_left(32) ^ 0x6f70_7465),
             caching: options.caching,
             paths: Paths::new(options.seed),
+            answers: H::Lock::new(Bucket::default()),
             policy: H::Lock::new(Arc::new(Policy { generation, rules })),
             generation: AtomicU64::new(generation.0),
             running: AtomicBool::new(true),
@@ -228,6 +233,7 @@ impl<H: Host> Port<H> {
                 self.counters.dropped(direction, reason);
                 let key = headers.ok().and_then(Headers::key);
                 self.observer.observe(&Event::dropped(self.id, direction, reason, key));
+                batch.answer = self.answer(turn, frame, headers, reason);
                 Verdict::Drop(reason)
             }
         }

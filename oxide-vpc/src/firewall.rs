@@ -50,10 +50,12 @@ pub fn compile(id: RuleId, rule: &FirewallRule) -> Rule {
 
 /// The same rule, compiled from this text.
 pub fn is_same(rule: &Rule, text: &FirewallRule, predicates: &[Predicate]) -> bool {
-    let denies = matches!(rule.action, Action::Deny(_));
-    rule.priority == text.priority
-        && denies == (text.action == FirewallAction::Deny)
-        && rule.predicates == predicates
+    let same_action = match (&rule.action, action(text.action)) {
+        (Action::Deny(one), Action::Deny(other)) => *one == other,
+        (Action::Deny(_), _) | (_, Action::Deny(_)) => false,
+        _ => true,
+    };
+    rule.priority == text.priority && same_action && rule.predicates == predicates
 }
 
 /// What a rule does.
@@ -61,6 +63,7 @@ pub const fn action(action: FirewallAction) -> Action {
     match action {
         FirewallAction::Allow => Action::AllowStateful,
         FirewallAction::Deny => Action::Deny(DropReason::FirewallRule),
+        FirewallAction::Reject => Action::Deny(DropReason::FirewallReject),
     }
 }
 

@@ -9,6 +9,7 @@ use opte::drop_reason::DropReason;
 use opte::event::Event;
 use opte::frame::{FlatFrame, Rewrite};
 use opte::host::{Host, Lock, Observer};
+use opte::outer::Outer;
 use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_request};
 use opte_api::{MacAddr, OpteError};
 use oxide_vpc_api::PortName;
@@ -77,6 +78,8 @@ impl Host for TestHost {
 pub enum Left {
     /// To another host, with all outer headers.
     Underlay(Vec<u8>),
+    /// To another host, as an answer to what came from there.
+    Answer(Vec<u8>),
     /// To the guest of a port.
     Guest(PortId, Vec<u8>),
     /// To the guest of a port, as an answer of its gateway.
@@ -93,6 +96,10 @@ impl Egress<FlatFrame> for Exit {
 
     fn to_guest(&mut self, port: PortId, frame: FlatFrame, rewrite: &Rewrite) {
         self.0.push(Left::Guest(port, frame.rewritten(rewrite)));
+    }
+
+    fn answer(&mut self, bytes: Vec<u8>, outer: &Outer) {
+        self.0.push(Left::Answer([outer.headers(bytes.len()).as_slice(), &bytes].concat()));
     }
 
     fn reply(&mut self, port: PortId, bytes: Vec<u8>) {

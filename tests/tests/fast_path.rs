@@ -6,6 +6,7 @@
 //! no other. A batch takes one lock besides, to see which ports there are.
 
 use opte::frame::{FlatFrame, Rewrite};
+use opte::outer::Outer;
 use opte::tcp::TcpFlags;
 use opte_api::Direction;
 use opte_tests::hypervisor::{Hypervisor, Left, locks_taken};
@@ -32,6 +33,10 @@ impl Egress<FlatFrame> for Outbox {
 
     fn to_guest(&mut self, _port: PortId, frame: FlatFrame, rewrite: &Rewrite) {
         self.0.push((frame, *rewrite));
+    }
+
+    fn answer(&mut self, _bytes: Vec<u8>, _outer: &Outer) {
+        panic!("nothing is answered here");
     }
 
     fn reply(&mut self, _port: PortId, _bytes: Vec<u8>) {

@@ -5,6 +5,7 @@
 //! A hypervisor host: frames of guests and of the underlay go in by batches, and leave by
 //! [`Egress`].
 
+use crate::answer::{Refused, outer_facts};
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
 use crate::switch::{Device, Switch};
@@ -16,7 +17,7 @@ use opte::drop_reason::DropReason;
 use opte::event::Event;
 use opte::flow_table::Budget;
 use opte::frame::{Frame, Rewrite};
-use opte::geneve::{Mark, OuterFacts};
+use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
@@ -24,7 +25,6 @@ use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
 use opte_api::frame::Header;
 use opte_api::{Direction, MacAddr};
-use oxide_vpc::overlay::DIALECT;
 
 /// What [`Driver::upkeep`] does at most in one call.
 const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
@@ -119,9 +119,13 @@ impl<H: Host> Driver<H> {
                 let (port, headers) = (&device.port, look.headers());
                 let turn = look.turn(Direction::Out, now);
                 match port.process(turn, &mut frame, headers, &mut batch) {
-                    Verdict::Forward => self.send(&switch, frame, &batch.rewrite, now, out),
+                    Verdict::Forward => {
+                        self.send(&switch, device, frame, &batch.rewrite, now, out);
+                    }
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
-                    Verdict::Drop(_) => {}
+                    Verdict::Drop(_) => {
+                        batch.answer.take().into_iter().for_each(|it| out.reply(device.id, it));
+                    }
                 }
             }
         }
@@ -145,7 +149,11 @@ impl<H: Host> Driver<H> {
             });
             for (look, frame) in ahead.iter().flatten().zip(source.by_ref()) {
                 match look {
-                    Ok(look) => batch.deliver(look, frame, now, out),
+                    Ok(look) => {
+                        if let Some(refused) = batch.deliver(look, frame, now, out) {
+                            refused.answer(look.device, shape, out);
+                        }
+                    }
                     Err(reason) => self.refuse(*reason),
                 }
             }
@@ -153,10 +161,11 @@ impl<H: Host> Driver<H> {
         batch.flush();
     }
 
-    /// Sends what a guest's port let out: to another guest of this host as it is, or away.
+    /// Sends what the port of `sender` let out: to another guest of this host as it is, or away.
     fn send<F: Frame>(
         &self,
         switch: &Switch<H>,
+        sender: &Arc<Device<H>>,
         frame: F,
         rewrite: &Rewrite,
         now: Moment,
@@ -168,8 +177,11 @@ impl<H: Host> Driver<H> {
                 let mut batch = Arrivals::default();
                 let mark = Mark::underlay(outer.vni, false);
                 let headers = parse(&frame, rewrite.strip.into(), mark);
-                batch.deliver(&Look::new(device, headers), frame, now, out);
+                let refused = batch.deliver(&Look::new(device, headers), frame, now, out);
                 batch.flush();
+                if let Some(refused) = refused {
+                    refused.answer_guest(sender, mark, now, out);
+                }
             }
             Ok(None) => out.to_underlay(frame, rewrite),
             Err(reason) => self.refuse(reason),
@@ -305,7 +317,7 @@ impl<'a, H: Host> Arrivals<'a, H> {
         mut frame: F,
         now: Moment,
         out: &mut impl Egress<F>,
-    ) {
+    ) -> Option<Refused<F>> {
         let device = look.device;
         if self.device.is_none_or(|last| last.id != device.id) {
             self.flush();
@@ -316,8 +328,9 @@ impl<'a, H: Host> Arrivals<'a, H> {
         match device.port.process(turn, &mut frame, look.headers(), batch) {
             Verdict::Forward => out.to_guest(device.id, frame, &batch.rewrite),
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
-            Verdict::Drop(_) => {}
+            Verdict::Drop(_) => return batch.answer.take().map(|answer| Refused { frame, answer }),
         }
+        None
     }
 
     fn flush(&mut self) {
@@ -333,14 +346,8 @@ fn arrival<'a, H: Host, F: Frame>(
     frame: &F,
     shape: UnderlayShape,
 ) -> Result<Look<'a, H>, DropReason> {
-    let head = frame.head();
-    let outer = match shape {
-        UnderlayShape::Ethernet => OuterFacts::parse(head, frame.len(), &DIALECT)?,
-        UnderlayShape::Geneve { src, dst } => {
-            OuterFacts::parse_geneve(head, 0, src, dst, &DIALECT)?
-        }
-    };
-    let ether: &Ether = view(head, outer.inner)?;
+    let outer = outer_facts(frame, shape)?;
+    let ether: &Ether = view(frame.head(), outer.inner)?;
     let mac = MacAddr(ether.dst);
     if mac.is_multicast() {
         return Err(DropReason::Multicast);

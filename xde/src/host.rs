@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use opte::frame::Rewrite;
 pub use opte::host::Moment;
+use opte::outer::Outer;
 use opte_api::{MacAddr, OpteError};
 use oxide_vpc_api::PortName;
 
@@ -49,6 +50,9 @@ pub trait Egress<F> {
 
     /// The frame goes to the guest of `port`, without its first `rewrite.strip` bytes.
     fn to_guest(&mut self, port: PortId, frame: F, rewrite: &Rewrite);
+
+    /// A packet that the engine has written leaves for another host.
+    fn answer(&mut self, bytes: Vec<u8>, outer: &Outer);
 
     /// An answer of the gateway goes to the guest of `port`.
     fn reply(&mut self, port: PortId, bytes: Vec<u8>);

@@ -27,6 +27,7 @@
 
 extern crate alloc;
 
+mod answer;
 pub mod boundary;
 mod dispatch;
 pub mod driver;

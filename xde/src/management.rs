@@ -335,7 +335,12 @@ fn unknown(code: u16) -> Vec<u8> {
 }
 
 fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
-    PolicyRules { layers: vpc.layers(), host_tables: maps.clone(), idle: IdleLimits::default() }
+    PolicyRules {
+        layers: vpc.layers(),
+        host_tables: maps.clone(),
+        idle: IdleLimits::default(),
+        answers: vpc.answers(),
+    }
 }
 
 /// Where the guest of a port is: on this host.

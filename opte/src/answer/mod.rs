@@ -8,6 +8,7 @@
 //! * [`Original`] is the packet that is answered, as it came.
 //! * [`Complaint`] says what was wrong with it, and makes an ICMP error of that (`icmp`).
 //! * [`Reset`] is a TCP segment that ends a connection (`reset`).
+//! * A port says what its packets' senders are told (`decide`).
 //! * [`Bucket`] limits how many of them are sent (`bucket`).
 //!
 //! What holds: nothing is written about a packet whose source is not one host, nor about an ICMP
@@ -15,6 +16,7 @@
 //! so that no answer is ever answered. Checksums are complete. The address family is data.
 
 mod bucket;
+mod decide;
 mod icmp;
 mod ip;
 mod reset;

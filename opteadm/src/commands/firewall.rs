@@ -21,7 +21,7 @@ const MAX_INPUT: usize = 64 << 20;
 const LANGUAGE: &str = "\
 A rule is words KEY=VALUE in any order, in capitals or not:
   dir=in|out            which way the connection is opened; needed
-  action=allow|deny     what is done; needed
+  action=WORD           allow, deny or reject (deny, and tell the sender); needed
   priority=0..65535     lower goes first, deny before allow; needed
   hosts=VALUE           the remote side: any, ip=ADDRESS, subnet=PREFIX or vni=NUMBER
   protocol=VALUE        any, tcp, udp, icmp[:TYPE[,CODE[-CODE]]], icmp6[...] or a number

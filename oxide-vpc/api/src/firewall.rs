@@ -37,6 +37,8 @@ pub enum FirewallAction {
     Allow,
     /// Drops the packet.
     Deny,
+    /// Drops the packet and tells its sender: by a reset if it is TCP, else by an ICMP error.
+    Reject,
 }
 
 /// The remote side: the source of what comes in, the destination of what goes out.
@@ -190,7 +192,8 @@ impl<'a> Words<'a> {
             action: match need(self.action, "action")? {
                 "allow" => FirewallAction::Allow,
                 "deny" => FirewallAction::Deny,
-                other => return Err(bad(format!("action '{other}': use allow or deny"))),
+                "reject" => FirewallAction::Reject,
+                other => return Err(bad(format!("action '{other}': use allow, deny or reject"))),
             },
             priority: number(need(self.priority, "priority")?, "priority")?,
             hosts: self.hosts.map_or(Ok(Hosts::Any), str::parse)?,
@@ -321,6 +324,7 @@ impl fmt::Display for FirewallAction {
         f.write_str(match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Reject => "reject",
         })
     }
 }

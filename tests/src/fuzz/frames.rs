@@ -70,7 +70,7 @@ fn frame(host: &mut Hypervisor, low: u8, high: u8, data: &mut &[u8]) {
 /// What leaves the engine must be a packet that the engine itself would take.
 fn must_parse(left: &Left) {
     match left {
-        Left::Underlay(bytes) => {
+        Left::Underlay(bytes) | Left::Answer(bytes) => {
             let outer =
                 OuterFacts::parse(bytes, bytes.len(), &DIALECT).expect("good outer headers");
             Headers::parse(bytes, bytes.len(), outer.inner, outer.mark()).expect("a good packet");

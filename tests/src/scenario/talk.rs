@@ -95,27 +95,29 @@ impl Stage {
         Ok(Body::Tcp { ports: self.ports(rest)?, flags, numbers: [seq, ack] })
     }
 
-    /// `expected` is `PLACE`, `drop REASON` or `reply`, and then any of `from`, `to` and `about`
-    /// with `ADDRESS[:PORT]`.
+    /// `expected` is `PLACE`, `reply`, `drop REASON` or `refuse REASON PLACE`, and then any of
+    /// `from`, `to` and `about` with `ADDRESS[:PORT]`, and those of [`is_so`].
     fn compare(&mut self, arrival: &Arrival, expected: &str, ipv4: bool) -> Result<(), String> {
         let mut words: Vec<&str> = expected.split_whitespace().collect();
-        let count = if words.first() == Some(&"drop") { 2 } else { 1 };
-        let conditions = words.split_off(count.min(words.len()));
-        let (seen, bytes) = match arrival {
-            Arrival::Guest(guest, bytes) => (vec![format!("g{}", guest.0)], Some(bytes)),
-            Arrival::Outside(bytes) => (vec!["out".into()], Some(bytes)),
-            Arrival::Reply(bytes) => (vec!["reply".into()], Some(bytes)),
-            Arrival::Dropped(reason) => (vec!["drop".into(), (*reason).into()], None),
+        let count = match words.first() {
+            Some(&"drop") => 2,
+            Some(&"refuse") => 3,
+            _ => 1,
         };
+        let conditions = words.split_off(count.min(words.len()));
+        let (seen, bytes) = seen(arrival);
         let names: Vec<&str> = seen.iter().map(String::as_str).collect();
         if names != words {
             return Err(format!("seen {names:?}, expected {words:?}"));
         }
         let Some(bytes) = bytes else { return Ok(()) };
-        self.received.insert(seen[0].clone(), bytes.clone());
+        self.received.insert(seen[seen.len() - 1].clone(), bytes.clone());
         let packet = Packet::read(bytes).ok_or("no IP packet")?;
         for condition in conditions.chunks(2) {
             let [kind, place] = condition else { return Err("half a condition".into()) };
+            if is_so(kind, place, &packet)? {
+                continue;
+            }
             let [src_port, dst_port] = packet.ports();
             let (ip, port) = match *kind {
                 "from" => (packet.src, src_port),
@@ -134,6 +136,36 @@ impl Stage {
         expect("address", ip, expected)?;
         number.map_or(Ok(()), |number| self.agree(number, port))
     }
+}
+
+/// Where a packet has got to, in words, and what came there.
+fn seen(arrival: &Arrival) -> (Vec<String>, Option<&Vec<u8>>) {
+    match arrival {
+        Arrival::Guest(guest, bytes) => (vec![format!("g{}", guest.0)], Some(bytes)),
+        Arrival::Outside(bytes) => (vec!["out".into()], Some(bytes)),
+        Arrival::Reply(bytes) => (vec!["reply".into()], Some(bytes)),
+        Arrival::Dropped(reason) => (vec!["drop".into(), (*reason).into()], None),
+        Arrival::Refused(reason, told) => {
+            let (place, bytes) = seen(told);
+            let words = ["refuse".into(), (*reason).into()].into_iter().chain(place);
+            (words.collect(), bytes)
+        }
+    }
+}
+
+/// Conditions on what is carried: `is rst` with `seq` and `ack` of it, `is TYPE.CODE`, and the
+/// `mtu` that an ICMP error tells. False: it is no such condition.
+fn is_so(kind: &str, value: &str, packet: &Packet) -> Result<bool, String> {
+    let seen = match (kind, packet.body) {
+        ("is", Body::Tcp { flags, .. }) if flags.is_rst() => "rst".into(),
+        ("is", Body::Icmp { kind: [kind, code], .. }) => format!("{kind}.{code}"),
+        ("is", body) => format!("{body:?}"),
+        ("seq", Body::Tcp { numbers: [seq, _], .. }) => seq.to_string(),
+        ("ack", Body::Tcp { numbers: [_, ack], .. }) => ack.to_string(),
+        ("mtu", Body::Icmp { rest, .. }) => u32::from_be_bytes(rest).to_string(),
+        _ => return Ok(false),
+    };
+    expect(kind, seen.as_str(), value).map(|()| true)
 }
 
 /// Source address and port of the packet that an ICMP error quotes, which may be cut.

@@ -33,6 +33,8 @@ pub enum Arrival {
     Reply(Vec<u8>),
     /// Nowhere, for this reason.
     Dropped(&'static str),
+    /// Nowhere, for this reason; and its sender is told, here.
+    Refused(&'static str, Box<Arrival>),
 }
 
 /// All there is.
@@ -110,18 +112,26 @@ impl World {
             return Arrival::Dropped(drops[0].name());
         };
         assert_eq!(left.next(), None, "one packet makes one packet");
-        assert_eq!(self.hosts[at].drops(), [], "what leaves is not dropped");
-        let (Left::Underlay(bytes) | Left::Guest(_, bytes) | Left::Reply(_, bytes)) = &first;
+        let (Left::Underlay(bytes)
+        | Left::Answer(bytes)
+        | Left::Guest(_, bytes)
+        | Left::Reply(_, bytes)) = &first;
         checksums::verify(bytes).expect("right checksums");
         checksums::verify_quote(bytes).expect("right checksums in what is quoted");
-        match first {
+        let drops = self.hosts[at].drops();
+        assert!(drops.len() <= 1, "one packet is dropped once");
+        let arrival = match first {
             Left::Reply(_, bytes) => Arrival::Reply(bytes),
             Left::Guest(port, bytes) => {
                 let on_host = |guest: &Guest| home(*guest) == at && self.ports[guest] == port;
                 let guest = self.ports.keys().copied().find(on_host).expect("a known port");
                 Arrival::Guest(guest, bytes)
             }
-            Left::Underlay(bytes) => self.cross(&bytes),
+            Left::Underlay(bytes) | Left::Answer(bytes) => self.cross(&bytes),
+        };
+        match drops.first() {
+            Some(reason) => Arrival::Refused(reason.name(), Box::new(arrival)),
+            None => arrival,
         }
     }
 

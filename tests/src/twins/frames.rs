@@ -77,7 +77,7 @@ impl Frame {
             Left::Guest(port, bytes) => {
                 (ports.iter().position(|known| known == port)?, None, bytes.clone())
             }
-            Left::Reply(..) => return None,
+            Left::Reply(..) | Left::Answer(_) => return None,
         };
         let came_packet = Packet::read(&came)?;
         let mut packet = came_packet.reply();

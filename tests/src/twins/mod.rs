@@ -169,7 +169,10 @@ impl Twins {
 }
 
 fn is_right(left: &Left) -> Result<(), String> {
-    let (Left::Underlay(bytes) | Left::Guest(_, bytes) | Left::Reply(_, bytes)) = left;
+    let (Left::Underlay(bytes)
+    | Left::Answer(bytes)
+    | Left::Guest(_, bytes)
+    | Left::Reply(_, bytes)) = left;
     checksums::verify(bytes).and_then(|()| checksums::verify_quote(bytes))
 }
 

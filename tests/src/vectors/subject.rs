@@ -108,8 +108,8 @@ impl Subject for OnePort {
         let reasons: Vec<_> = self.host.drops().iter().map(|reason| reason.name()).collect();
         match left.into_iter().next() {
             Some(Left::Underlay(bytes) | Left::Guest(_, bytes)) => Outcome::Forward(bytes),
-            Some(Left::Reply(_, bytes)) => Outcome::Reply(bytes),
-            None => Outcome::Drop(reasons.join(", ")),
+            Some(Left::Reply(_, bytes)) if reasons.is_empty() => Outcome::Reply(bytes),
+            Some(Left::Reply(..) | Left::Answer(_)) | None => Outcome::Drop(reasons.join(", ")),
         }
     }
 }

@@ -13,7 +13,7 @@ use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Blind, Moment};
 use opte::nat::{PortMap, ReservationSpace};
-use opte::policy::{IdleLimits, PolicyRules};
+use opte::policy::{AnswerPolicy, IdleLimits, PolicyRules};
 use opte::port::{Batch, Caching, Port, PortOptions, Turn, Verdict};
 use opte::tcp::{TcpFlags, TcpState};
 use opte_api::{Direction, Protocol};
@@ -45,6 +45,7 @@ impl Setting {
             layers: vpc.layers(),
             host_tables: maps.clone(),
             idle: IdleLimits::default(),
+            answers: AnswerPolicy::default(),
         };
         let translate = policy(&vpc);
         vpc.set_firewall_rules(vec!["dir=out action=deny priority=1".parse().unwrap()]).unwrap();

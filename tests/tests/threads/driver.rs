@@ -11,6 +11,7 @@
 use crate::{Clock, Dice};
 use opte::event::FlowEnd;
 use opte::frame::{FlatFrame, Rewrite};
+use opte::outer::Outer;
 use opte::tcp::TcpFlags;
 use opte_api::MacAddr;
 use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_request};
@@ -54,6 +55,10 @@ impl Egress<FlatFrame> for Exit {
     fn to_guest(&mut self, port: PortId, frame: FlatFrame, rewrite: &Rewrite) {
         assert_eq!(port, PortId(0));
         self.0.push(frame.rewritten(rewrite));
+    }
+
+    fn answer(&mut self, _bytes: Vec<u8>, _outer: &Outer) {
+        panic!("nothing is answered here");
     }
 
     fn reply(&mut self, _port: PortId, _bytes: Vec<u8>) {

@@ -10,6 +10,7 @@ use crate::outbox::Outbox;
 use crate::packet::{Packet, Pool};
 use crate::port::PortQueue;
 use opte::frame::Rewrite;
+use opte::outer::Outer;
 use std::collections::HashMap;
 use std::sync::Arc;
 use xde::host::{Egress, PortId};
@@ -85,6 +86,11 @@ impl Egress<Packet> for WayOut {
         } else {
             self.counters.count(Counter::BadRewrite);
         }
+    }
+
+    fn answer(&mut self, bytes: Vec<u8>, outer: &Outer) {
+        let rewrite = Rewrite { strip: 0, outer: Some(*outer) };
+        self.to_underlay(self.pool.packet_of(&bytes), &rewrite);
     }
 
     fn reply(&mut self, port: PortId, bytes: Vec<u8>) {

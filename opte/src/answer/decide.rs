@@ -1,0 +1,84 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Who is told what. The guest is told by its gateway. Who sends to the guest is told only what a
+//! rule says, as if the guest had said it, so that nobody outside learns of gateways.
+
+use super::{Complaint, Original};
+use crate::drop_reason::DropReason;
+use crate::frame::Frame;
+use crate::headers::Headers;
+use crate::host::{Host, Lock};
+use crate::policy::AnswerPolicy;
+use crate::port::{Port, Turn};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use opte_api::Direction;
+
+impl<H: Host> Port<H> {
+    /// What the sender of a packet that was dropped is told.
+    #[cold]
+    pub(crate) fn answer<F: Frame>(
+        &self,
+        turn: Turn,
+        frame: &F,
+        headers: Result<&Headers, DropReason>,
+        reason: DropReason,
+    ) -> Option<Vec<u8>> {
+        let complaint = Complaint::of(reason)?;
+        let rejected = reason == DropReason::FirewallReject;
+        if turn.direction == Direction::In && !rejected {
+            return None;
+        }
+        let original = Original::new(frame.head(), headers.ok()?)?;
+        let policy = &self.policy().rules.answers;
+        if complaint.is_about_reach() && !rejected && !policy.unreachable {
+            return None;
+        }
+        let reset = if rejected { original.reset() } else { None };
+        let complain = || original.complain(complaint, original.speaker(turn.direction, policy)?);
+        let answer = reset.or_else(complain)?;
+        let sent = self.answers.with(|bucket| bucket.take(policy.rate, turn.now));
+        self.counters.answered(sent);
+        sent.then_some(answer)
+    }
+}
+
+impl Original<'_> {
+    /// Whom an error comes from.
+    fn speaker(&self, direction: Direction, policy: &AnswerPolicy) -> Option<IpAddr> {
+        let [ipv4, ipv6] = policy.gateways;
+        match direction {
+            Direction::In => Some(self.key.dst()),
+            Direction::Out if self.key.is_ipv4() => ipv4,
+            Direction::Out => ipv6,
+        }
+    }
+}
+
+impl Complaint {
+    /// What is said of a packet that was dropped for this reason (RFC 1812, section 5.2.7.1).
+    const fn of(reason: DropReason) -> Option<Self> {
+        Some(match reason {
+            DropReason::NoRoute => Self::NoRoute,
+            // What may be there again later (RFC 6888, REQ-11 B).
+            DropReason::NatExhausted | DropReason::NoMapping | DropReason::NoBoundary => {
+                Self::NoHost
+            }
+            // By configuration (RFC 5508, REQ-8).
+            DropReason::FirewallReject
+            | DropReason::FirewallRule
+            | DropReason::FirewallDefault
+            | DropReason::RouteDrop
+            | DropReason::NoExternalAddress
+            | DropReason::NatProtocol => Self::Prohibited,
+            _ => return None,
+        })
+    }
+
+    /// It tells where one cannot get, which a guest need not know.
+    const fn is_about_reach(self) -> bool {
+        matches!(self, Self::NoRoute | Self::NoHost | Self::NoPort | Self::Prohibited)
+    }
+}
