@@ -259,6 +259,7 @@ fn port_config(guest: usize, addresses: usize) -> PortConfig {
         ipv4: Some(ip_config(Family::V4, guest, addresses)),
         ipv6: Some(ip_config(Family::V6, guest, addresses)),
         dhcp: DhcpConfig::default(),
+        settings: oxide_vpc_api::PortSettings::default(),
     }
 }
 

@@ -213,6 +213,9 @@ impl<H: Host> Flow<H> {
 
     /// How long the flow lives without packets, in milliseconds.
     pub fn idle_limit(&self, limits: &IdleLimits) -> u64 {
-        self.tcp_state().map_or(limits.other, |state| idle_limit(state, &limits.tcp))
+        match self.tcp_state() {
+            Some(state) => idle_limit(state, &limits.tcp),
+            None => limits.of(self.opening_key().protocol()),
+        }
     }
 }

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use core::net::IpAddr;
+use opte_api::Protocol;
 
 /// Number of a policy. Each change of a port's policy takes the next; none is used twice.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -34,18 +35,34 @@ impl fmt::Display for Generation {
     }
 }
 
-/// How long flows live without packets.
+/// How long flows live without packets. The defaults are at least what RFC 4787, REQ-5 (UDP),
+/// RFC 5508, REQ-2 (ICMP) and RFC 5382, REQ-5 (TCP) ask of a NAT.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct IdleLimits {
     /// TCP, by state.
     pub tcp: Timeouts,
+    /// UDP, in milliseconds.
+    pub udp: u64,
+    /// ICMP and ICMPv6, in milliseconds.
+    pub icmp: u64,
     /// Everything else, in milliseconds.
     pub other: u64,
 }
 
 impl Default for IdleLimits {
     fn default() -> Self {
-        Self { tcp: Timeouts::default(), other: 60_000 }
+        Self { tcp: Timeouts::default(), udp: 300_000, icmp: 60_000, other: 120_000 }
+    }
+}
+
+impl IdleLimits {
+    /// Milliseconds that a flow of a protocol other than TCP may be idle.
+    pub const fn of(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::UDP => self.udp,
+            Protocol::ICMP | Protocol::ICMPV6 => self.icmp,
+            _ => self.other,
+        }
     }
 }
 

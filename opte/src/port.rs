@@ -287,6 +287,23 @@ impl<H: Host> Port<H> {
         self.flows.expire(&idle, now, budget, |flow| self.ended(flow, FlowEnd::Expired, None))
     }
 
+    /// Sets how many flows there may be, up to as many as the port was made for. If there are more,
+    /// those are evicted that would be evicted for new ones.
+    pub fn set_flow_limit(&self, limit: u32, now: Moment) {
+        self.flows.set_limit(limit);
+        let idle = self.policy().rules.idle;
+        for start in 0..self.flows.count().saturating_sub(self.flows.limit()) {
+            // What is left is protected, and goes when its time comes.
+            let Some(flow) = self.flows.evict(start, &idle, now) else { break };
+            self.ended(&flow, FlowEnd::Evicted, None);
+        }
+    }
+
+    /// Lets live flows go by the idle limits of the policy in force.
+    pub fn reschedule(&self) {
+        self.flows.reschedule(&self.policy().rules.idle);
+    }
+
     /// Removes all flows.
     pub fn clear_flows(&self) {
         for flow in self.flows.flows() {

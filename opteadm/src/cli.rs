@@ -14,6 +14,7 @@ use crate::commands::mapping::MappingCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
+use crate::commands::settings::SettingsCommand;
 use crate::commands::underlay::UnderlayCommand;
 use clap::{Args, Parser, Subcommand};
 use opte_api::frame::API_VERSION;
@@ -63,6 +64,8 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Port(PortCommand),
+    #[command(flatten)]
+    Settings(SettingsCommand),
     #[command(flatten)]
     Underlay(UnderlayCommand),
     #[command(flatten)]

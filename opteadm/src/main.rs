@@ -9,7 +9,8 @@
 //! JSON; [`render`] knows how each answer looks as a table. [`values`] reads the text forms that
 //! only this program has.
 //!
-//! Guarantees: one command sends at most one request, and sends none when an argument is wrong.
+//! Guarantees: one command sends at most one request, after one that asks where it must know what
+//! there is, and sends none when an argument is wrong.
 //! Exit status 0 is success, 1 a refusal or failure, 2 wrong usage.
 
 #![forbid(unsafe_code)]

@@ -33,6 +33,7 @@ pub mod nat;
 pub mod overlay;
 pub mod router;
 pub mod services;
+pub mod settings;
 pub mod standing;
 mod vpc_port;
 

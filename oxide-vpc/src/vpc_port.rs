@@ -28,7 +28,8 @@ use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, Prefixes, RouteEntry, Transit,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortSettings, Prefixes,
+    RouteEntry, Transit,
 };
 
 /// Most routes of one port.
@@ -90,6 +91,25 @@ impl VpcPort {
     /// The configuration.
     pub fn config(&self) -> &PortConfig {
         &self.config
+    }
+
+    /// Replaces what may be set for the port. Layers that may depend on it are made anew.
+    pub fn set_settings(
+        &mut self,
+        settings: PortSettings,
+        space: &mut ReservationSpace,
+    ) -> Result<(), OpteError> {
+        settings.validate()?;
+        self.set_config(PortConfig { settings, ..PortConfig::clone(&self.config) }, space);
+        Ok(())
+    }
+
+    /// Puts a configuration that was checked in place of the one before.
+    fn set_config(&mut self, config: PortConfig, space: &mut ReservationSpace) {
+        self.config = Arc::new(config);
+        self.layers.gateway = Arc::new(gateway::layer(&self.config, &self.prefixes));
+        self.layers.overlay = Arc::new(overlay::layer(&self.config));
+        self.rebuild_nat(space);
     }
 
     /// Which gateways each external address serves.

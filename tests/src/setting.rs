@@ -105,6 +105,7 @@ impl Guest {
             ipv4: Some(family(true)),
             ipv6: Some(family(false)),
             dhcp: DhcpConfig::default(),
+            settings: oxide_vpc_api::PortSettings::default(),
         }
     }
 

@@ -35,7 +35,7 @@ fn bring_about(end: FlowEnd, host: &mut Hypervisor) {
     let port = GUEST.port();
     match end {
         FlowEnd::Expired => {
-            host.advance(100_000);
+            host.advance(250_000);
             host.expire();
         }
         FlowEnd::Evicted => send(host, udp(1)),

@@ -150,20 +150,20 @@ fn flows_expire_by_their_state() {
          out -> g5.snat tcp:SA 80:$t => g5
          g5 -> out tcp:A 1000:80 => out
          g5 -> out tcp:S 1001:80 => out
-         wait 50s
+         wait 200s
          g5 -> out udp 1000:80 => out from g5.snat:$u
-         wait 11s
+         wait 41s
          # The half-open connection is gone, the datagrams were renewed.
          flows g5 = 2
-         wait 50s
+         wait 260s
          flows g5 = 1
          tcp g5 = ESTABLISHED
          out -> g5.snat udp 80:$u => drop firewall_default
-         wait 7800s
+         wait 7400s
          g5 -> out tcp:FA 1000:80 => out
          out -> g5.snat tcp:FA 80:$t ack=1002 => g5
          tcp g5 = TIME_WAIT
-         wait 121s
+         wait 241s
          flows g5 = 0
          count g5 flows_expired = 3",
     );
@@ -180,7 +180,7 @@ fn a_closed_connection_does_not_wait_as_long_as_an_open_one() {
          tcp g5 = FIN_WAIT_1
          out -> g5.snat tcp:FA 80:$t ack=1002 => g5
          tcp g5 = TIME_WAIT
-         wait 119s
+         wait 239s
          flows g5 = 1
          wait 2s
          flows g5 = 0",
@@ -228,9 +228,9 @@ fn ports_run_out_and_come_back() {
          # Each protocol has its own.
          g5 -> out tcp:S 3:80 => out
          g5 -> out ping 3 => out
-         wait 50s
+         wait 250s
          g5 -> out udp 1:80 => out from g5.snat:$a
-         wait 11s
+         wait 51s
          g5 -> out udp 3:80 => out from g5.snat:$b
          g5 -> out udp 1:80 => out from g5.snat:$a
          count g5 out_drop_nat_exhausted = 1",

@@ -20,15 +20,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::{Host, Lock};
 use opte::nat::ReservationSpace;
-use opte::policy::{IdleLimits, PolicyRules};
+use opte::policy::PolicyRules;
 use opte::port::{Port, PortOptions};
 use opte::rule::RuleId;
 use opte_api::OpteError;
 use opte_api::frame::{Header, Request, encode_answer};
+use oxide_vpc::settings::idle_limits;
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::dump::UnderlayInfo;
 use oxide_vpc_api::request::*;
-use oxide_vpc_api::{GuestLocation, IpConfig, PortName, V2pEntry};
+use oxide_vpc_api::{GuestLocation, IpConfig, PortName, PortSettings, V2pEntry};
 
 /// Most ports of one host.
 pub const MAX_PORTS: usize = 4096;
@@ -84,6 +85,7 @@ impl<H: Host> Management<H> {
                 serve(body, |ShowUnderlay {}| Ok(UnderlayInfo { links: self.underlay.clone() }))
             }
             DumpCounters::CODE => serve(body, |r| dump::counters(self, driver, platform, r)),
+            SetPortSettings::CODE => serve(body, |r| self.set_settings(driver, now, r)),
             SetV2p::CODE..=DumpV2b::CODE => self.serve_mapping(header.code, body),
             _ => self.serve_port(header.code, now, body),
         }
@@ -155,6 +157,9 @@ impl<H: Host> Management<H> {
                 self.look(&r.port, |managed| managed.device.port.sweep())?;
                 self.space.tidy();
                 Ok(())
+            }),
+            ShowPortSettings::CODE => serve(body, |r: ShowPortSettings| {
+                self.look(&r.port, |managed| managed.vpc.config().settings.clone())
             }),
             AttachSubnet::CODE..=ListPrefixes::CODE => self.serve_prefixes(code, body),
             code => unknown(code),
@@ -240,6 +245,7 @@ impl<H: Host> Management<H> {
         if self.ports.len() >= MAX_PORTS {
             return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
         }
+        let flow_limit = flow_limit(driver, &config.settings)?;
         let vpc = VpcPort::new(config, &mut self.space)?;
         let maps = self_mappings(vpc.config())
             .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
@@ -253,6 +259,7 @@ impl<H: Host> Management<H> {
             caching: driver.options.caching,
         };
         let port = Port::new(options, rules(&vpc, &self.maps), driver.observer.clone());
+        port.flows().set_limit(flow_limit);
         let config = vpc.config();
         let device = Arc::new(Device {
             id,
@@ -286,6 +293,21 @@ impl<H: Host> Management<H> {
         drop((managed, device));
         self.space.tidy();
         Ok(())
+    }
+
+    fn set_settings(
+        &mut self,
+        driver: &Driver<H>,
+        now: Moment,
+        SetPortSettings { port, settings }: SetPortSettings,
+    ) -> Result<(), OpteError> {
+        self.port(&port)?;
+        let limit = flow_limit(driver, &settings)?;
+        self.change(&port, |vpc, space| vpc.set_settings(settings, space))?;
+        self.look(&port, |managed| {
+            managed.device.port.set_flow_limit(limit, now);
+            managed.device.port.reschedule();
+        })
     }
 
     fn set_switch(&self, driver: &Driver<H>) {
@@ -334,11 +356,23 @@ fn unknown(code: u16) -> Vec<u8> {
     encode_answer::<()>(&Err(error))
 }
 
+/// Most flows of a port with these settings.
+fn flow_limit<H: Host>(driver: &Driver<H>, settings: &PortSettings) -> Result<u32, OpteError> {
+    let host = driver.options.flow_limit;
+    match settings.flows.limit {
+        Some(limit) if limit > host => Err(OpteError::Limit {
+            what: "flows of a port of this host".into(),
+            limit: host.into(),
+        }),
+        limit => Ok(limit.unwrap_or(host)),
+    }
+}
+
 fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
     PolicyRules {
         layers: vpc.layers(),
         host_tables: maps.clone(),
-        idle: IdleLimits::default(),
+        idle: idle_limits(&vpc.config().settings),
         answers: vpc.answers(),
     }
 }

@@ -41,6 +41,10 @@ impl<H: Host> Default for Cell<H> {
 struct Free {
     first: u32,
     fresh: u32,
+    /// Numbers that are taken.
+    taken: u32,
+    /// Most of them.
+    limit: u32,
 }
 
 /// The number of the cell of one direction of flow number `number`.
@@ -57,17 +61,15 @@ pub const fn is_way(cell: u32, direction: Direction) -> bool {
 pub struct Cells<H: Host> {
     chunks: Box<[OnceBox<[Cell<H>; CHUNK]>]>,
     free: H::Lock<Free>,
-    limit: u32,
 }
 
 impl<H: Host> Cells<H> {
-    /// Cells for `limit` flows.
+    /// Cells for `limit` flows, and never for more.
     pub fn new(limit: u32) -> Self {
         let chunks = (limit as usize * 2).div_ceil(CHUNK);
         Self {
             chunks: (0..chunks).map(|_| OnceBox::new()).collect(),
-            free: H::Lock::new(Free { first: NO_NUMBER, fresh: 0 }),
-            limit,
+            free: H::Lock::new(Free { first: NO_NUMBER, fresh: 0, taken: 0, limit }),
         }
     }
 
@@ -94,21 +96,29 @@ impl<H: Host> Cells<H> {
     /// Takes a number, whose cells are empty. `None`: all are taken.
     pub fn take(&self) -> Option<u32> {
         self.free.with(|free| {
-            if free.first != NO_NUMBER {
+            if free.taken >= free.limit {
+                return None;
+            }
+            let number = if free.first != NO_NUMBER {
                 let number = free.first;
                 free.first =
                     self.cell(cell_of(number, Direction::Out))?.next_free.load(Ordering::Relaxed);
-                return Some(number);
-            }
-            if free.fresh >= self.limit {
-                return None;
-            }
-            let number = free.fresh;
-            let chunk = self.chunks.get(number as usize * 2 / CHUNK)?;
-            chunk.get_or_try_init(|| fresh_chunk().ok_or(())).ok()?;
-            free.fresh += 1;
+                number
+            } else {
+                let number = free.fresh;
+                let chunk = self.chunks.get(number as usize * 2 / CHUNK)?;
+                chunk.get_or_try_init(|| fresh_chunk().ok_or(())).ok()?;
+                free.fresh += 1;
+                number
+            };
+            free.taken += 1;
             Some(number)
         })
+    }
+
+    /// Sets how many numbers may be taken. There is memory for as many as at first.
+    pub fn set_limit(&self, limit: u32) {
+        self.free.with(|free| free.limit = limit);
     }
 
     /// Gives a number back, whose cells are empty.
@@ -117,6 +127,7 @@ impl<H: Host> Cells<H> {
         self.free.with(|free| {
             cell.next_free.store(free.first, Ordering::Relaxed);
             free.first = number;
+            free.taken = free.taken.saturating_sub(1);
         });
     }
 
@@ -161,5 +172,19 @@ mod tests {
         cells.give_back(150);
         taken = core::iter::from_fn(|| cells.take()).collect();
         assert_eq!(taken, [150, 7]);
+    }
+
+    #[test]
+    fn a_lower_limit_holds_back_numbers_that_are_free() {
+        let cells = Cells::<StdHost>::new(8);
+        (0..4).for_each(|number| assert_eq!(cells.take(), Some(number)));
+        cells.set_limit(3);
+        assert_eq!(cells.take(), None);
+        cells.give_back(0);
+        assert_eq!(cells.take(), None);
+        cells.give_back(1);
+        assert_eq!(cells.take(), Some(1));
+        cells.set_limit(8);
+        assert_eq!(core::iter::from_fn(|| cells.take()).count(), 5);
     }
 }

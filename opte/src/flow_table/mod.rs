@@ -76,28 +76,37 @@ pub struct FlowTable<H: Host> {
     cells: Cells<H>,
     timers: Timers<H>,
     hasher: KeyHasher,
-    limit: u32,
+    capacity: u32,
+    limit: AtomicU32,
     count: AtomicU32,
 }
 
 impl<H: Host> FlowTable<H> {
-    /// A table of at most `limit` flows.
-    pub fn new(limit: u32, seed: u64) -> Self {
-        let shards = (limit / FLOWS_PER_SHARD).clamp(1, MAX_SHARDS).next_power_of_two();
+    /// A table of at most `capacity` flows.
+    pub fn new(capacity: u32, seed: u64) -> Self {
+        let shards = (capacity / FLOWS_PER_SHARD).clamp(1, MAX_SHARDS).next_power_of_two();
         Self {
             index: Index::new(shards as usize),
             shards: (0..shards).map(|_| Shard(H::Lock::new(()))).collect(),
-            cells: Cells::new(limit),
-            timers: Timers::new(limit),
+            cells: Cells::new(capacity),
+            timers: Timers::new(capacity),
             hasher: KeyHasher::new(seed),
-            limit,
+            capacity,
+            limit: AtomicU32::new(capacity),
             count: AtomicU32::new(0),
         }
     }
 
-    /// Most flows it takes.
-    pub const fn limit(&self) -> u32 {
-        self.limit
+    /// Most flows it takes at present.
+    pub fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many flows it takes, up to as many as it was made for. Flows that are in stay.
+    pub fn set_limit(&self, limit: u32) {
+        let limit = limit.min(self.capacity);
+        self.limit.store(limit, Ordering::Relaxed);
+        self.cells.set_limit(limit);
     }
 
     /// Number of flows.

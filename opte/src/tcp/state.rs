@@ -89,15 +89,16 @@ pub const fn is_plain(flags: TcpFlags, state: TcpState) -> bool {
 /// How long a connection may be idle, in milliseconds, by the phase it is in.
 ///
 /// RFC 5382, REQ-5, asks of a NAT at least 2 h 4 min when established and 4 min when opening or
-/// closing. The defaults keep to the first; the others are shorter, since each idle flow holds
-/// an external port from a range that may be small. A policy may set its own.
+/// closing; RFC 7857, section 2.2, 4 min after a reset. The defaults keep to that. A policy may set
+/// its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Timeouts {
     /// From the first SYN until both are acknowledged: time for a slow SYN and ACK.
     pub opening_ms: u64,
     /// Open both ways.
     pub established_ms: u64,
-    /// One side has sent a FIN; the other may still send data (RFC 9293, section 3.6.1).
+    /// One side has sent a FIN; the other may still send data (RFC 9293, section 3.6.1), so this is
+    /// no closing connection yet.
     pub half_closed_ms: u64,
     /// Both sides have sent a FIN.
     pub closing_ms: u64,
@@ -110,12 +111,12 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            opening_ms: 60_000,
+            opening_ms: 240_000,
             established_ms: 8_000_000,
-            half_closed_ms: 120_000,
-            closing_ms: 120_000,
-            time_wait_ms: 120_000,
-            closed_ms: 60_000,
+            half_closed_ms: 7_440_000,
+            closing_ms: 240_000,
+            time_wait_ms: 240_000,
+            closed_ms: 240_000,
         }
     }
 }

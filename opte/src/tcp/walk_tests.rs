@@ -79,11 +79,11 @@ fn idle_limits() {
     ]);
     half_open.check(&[((Out, "S", 1, 0, 0), Is(SynSent))]);
     // A slow SYN and ACK still finds its connection.
-    half_open.idle(50_000);
+    half_open.idle(200_000);
     assert_eq!(half_open.take((In, "SA", 1, 2, 0)), Is(Established));
     half_open.check(&[((Out, "S", 90, 0, 0), Anew(SynSent))]);
-    open.idle(70_000);
-    half_open.idle(70_000);
+    open.idle(250_000);
+    half_open.idle(250_000);
     assert_eq!(half_open.0, None);
     open.check(&[((In, "PA", 2, 2, 1), Is(Established))]);
     open.idle(7_000_000);
@@ -107,7 +107,7 @@ fn guest_opens_and_closes() {
         ((Out, "A", 107, 502, 0), Is(TimeWait)),
         ((In, "FA", 501, 107, 0), Is(TimeWait)),
     ]);
-    flow.idle(125_000);
+    flow.idle(245_000);
     assert_eq!(flow.0, None);
     flow.check(&[
         ((Out, "S", 9000, 0, 0), Is(SynSent)),
@@ -179,7 +179,8 @@ fn resets() {
 }
 
 #[test]
-fn a_refused_connection_is_forgotten_within_the_minute() {
+fn a_refused_connection_is_held_for_four_minutes() {
+    // RFC 7857, section 2.2.
     let mut flow = Flow::default();
     flow.check(&[
         ((Out, "S", 1, 0, 0), Is(SynSent)),
@@ -187,7 +188,9 @@ fn a_refused_connection_is_forgotten_within_the_minute() {
         ((Out, "S", 1, 0, 0), Anew(SynSent)),
         ((In, "RA", 0, 2, 0), Is(Closed)),
     ]);
-    flow.idle(70_000);
+    flow.idle(239_000);
+    assert_eq!(flow.0.map(|tracker| tracker.state()), Some(Closed));
+    flow.idle(241_000);
     assert_eq!(flow.0, None);
 }
 

@@ -14,6 +14,7 @@ pub mod mapping;
 pub mod port;
 pub mod prefix;
 pub mod route;
+pub mod settings;
 pub mod underlay;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::console::{Console, Xde};
 pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Result<()> {
     match command {
         Command::Port(command) => command.run(console),
+        Command::Settings(command) => command.run(console),
         Command::Underlay(command) => command.run(console),
         Command::Layer(command) => command.run(console),
         Command::Flow(command) => command.run(console),

@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use opte_api::{DomainName, IpCidr, MacAddr, Vni};
 use oxide_vpc_api::config::{BOUNDARY_MAC, DEFAULT_MTU, GATEWAY_MAC};
 use oxide_vpc_api::request::{CreatePort, DeletePort, ListPorts};
-use oxide_vpc_api::{DhcpConfig, IpConfig, PortConfig, PortName};
+use oxide_vpc_api::{DhcpConfig, IpConfig, PortConfig, PortName, PortSettings};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const CREATE_EXAMPLES: &str = "\
@@ -153,6 +153,7 @@ impl CreateXde {
                 &self.external,
             )?,
             dhcp: self.dhcp.into_config(),
+            settings: PortSettings::default(),
         };
         config.validate()?;
         Ok(CreatePort { name: self.name, config })

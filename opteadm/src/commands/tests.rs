@@ -13,7 +13,7 @@ use opte_ioctl::{Error, Request};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::{
     Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
-    IpConfig, PortConfig, PortName, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    IpConfig, PortConfig, PortName, PortSettings, RouteEntry, SnatRange, V2bEntry, V2pEntry,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -120,6 +120,7 @@ fn dual_stack() -> CreatePort {
             dns4: vec![of("1.1.1.1"), of("9.9.9.9")],
             dns6: vec![of("2606:4700::1111")],
         },
+        settings: PortSettings::default(),
     };
     CreatePort { name: port(), config }
 }
@@ -138,6 +139,28 @@ fn create_xde_with_everything() {
          --dns 1.1.1.1,2606:4700::1111,9.9.9.9",
         dual_stack(),
     );
+}
+
+#[test]
+fn settings_are_changed_by_name() {
+    let mut settings = PortSettings::default();
+    settings.idle.udp = 180;
+    settings.flows.limit = Some(9);
+    let line = "set-port-settings -p opte0 --default idle.udp=180 flows.limit=9";
+    check(line, SetPortSettings { port: port(), settings: settings.clone() });
+    let file = r#"{"idle": {"udp": 180}}"#;
+    let line = "set-port-settings -p opte0 --file - flows.limit=9";
+    check_input(line, file, SetPortSettings { port: port(), settings });
+    // What is set now is asked for first.
+    check("set-port-settings -p opte0 idle.udp=180", ShowPortSettings { port: port() });
+    check("show-port-settings -p opte0", ShowPortSettings { port: port() });
+    let line = "set-port-settings -p opte0 idle.upd=1";
+    check_error(line, &["there is no setting 'idle.upd'", "show-port-settings"]);
+    check_error("set-port-settings -p opte0 idle.udp=soon", &["idle.udp"]);
+    check_error("set-port-settings -p opte0 idle.udp", &["no NAME=VALUE"]);
+    let line = "set-port-settings -p opte0 --default idle.udp=5";
+    check_error(line, &["idle.udp", "120", "idle.short=true"]);
+    check_error("set-port-settings -p opte0", &["required"]);
 }
 
 #[test]
@@ -419,6 +442,8 @@ fn every_request_has_a_command() {
         "allow-cidr -p opte0 10.44.0.0/24",
         "remove-cidr -p opte0 10.44.0.0/24",
         "list-prefixes -p opte0",
+        "set-port-settings -p opte0 --default",
+        "show-port-settings -p opte0",
     ];
     let mut sent: Vec<u16> =
         lines.iter().flat_map(|line| typed(line, "").0).map(|(code, _)| code).collect();

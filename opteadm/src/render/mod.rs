@@ -14,6 +14,7 @@ mod layer;
 mod mapping;
 mod port;
 mod prefix;
+mod settings;
 
 pub use change::AddedRule;
 

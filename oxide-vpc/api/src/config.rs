@@ -4,6 +4,7 @@
 
 //! What a port is told when it is created, and the checks that each part must pass.
 
+use crate::settings::PortSettings;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -182,6 +183,8 @@ pub struct PortConfig {
     pub ipv6: Option<IpConfig>,
     /// What DHCP tells.
     pub dhcp: DhcpConfig,
+    /// What may be set for the port, and changed while it runs.
+    pub settings: PortSettings,
 }
 
 impl PortConfig {
@@ -212,7 +215,7 @@ impl PortConfig {
         for (config, ipv4) in [(&self.ipv4, true), (&self.ipv6, false)] {
             config.as_ref().map_or(Ok(()), |config| config.validate(ipv4))?;
         }
-        Ok(())
+        self.settings.validate()
     }
 }
 

@@ -5,7 +5,8 @@
 //! The language in which a VPC is configured and looked at.
 //!
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
-//! text forms; [`prefixes`] says what else a guest may use; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
+//! text forms; [`prefixes`] says what else a guest may use, [`settings`] what may be set for a
+//! port; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
 //! of a boundary host; [`dump`] is what comes back when one looks; [`request`] ties each request
 //! to its command number and its answer. No code here processes a packet.
 
@@ -22,6 +23,7 @@ pub mod mapping;
 pub mod prefixes;
 pub mod request;
 pub mod router;
+pub mod settings;
 
 pub use boundary::BoundaryNat;
 pub use config::{
@@ -31,3 +33,4 @@ pub use firewall::{FirewallAction, FirewallRule, Hosts, IcmpFilter, PortRange, P
 pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 pub use prefixes::{Attachment, Prefixes, Transit};
 pub use router::{RouteEntry, RouterClass, RouterTarget};
+pub use settings::PortSettings;

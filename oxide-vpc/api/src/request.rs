@@ -11,8 +11,8 @@ use crate::dump::{
     CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
 };
 use crate::{
-    Attachment, BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, Prefixes,
-    RouteEntry, V2bEntry, V2pEntry,
+    Attachment, BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName,
+    PortSettings, Prefixes, RouteEntry, V2bEntry, V2pEntry,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -195,6 +195,18 @@ requests! {
     /// Shows a boundary's NAT table.
     62 ListBoundaryNat {} -> Vec<BoundaryNat>;
 
+    /// Replaces what may be set for a port; live flows go by it at once.
+    100 SetPortSettings {
+        /// The port.
+        port: PortName,
+        /// All settings.
+        settings: PortSettings,
+    } -> ();
+    /// Shows what is set for a port.
+    101 ShowPortSettings {
+        /// The port.
+        port: PortName,
+    } -> PortSettings;
     /// Attaches a subnet to the guest of a port, or attaches it in another way.
     120 AttachSubnet {
         /// The port.

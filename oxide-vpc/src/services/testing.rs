@@ -44,6 +44,7 @@ pub(super) fn config() -> PortConfig {
             dns4: [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(1, 1, 1, 1)].into(),
             dns6: ["2001:db8::53".parse().unwrap()].into(),
         },
+        settings: oxide_vpc_api::PortSettings::default(),
     }
 }
 

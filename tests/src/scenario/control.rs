@@ -12,11 +12,12 @@ use crate::twins::gateway_id;
 use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::request::{
     AddRoute, AllowCidr, AttachSubnet, DelRoute, DeletePort, DetachSubnet, DumpCounters,
-    DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules,
+    DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules, SetPortSettings,
+    ShowPortSettings,
 };
 use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget,
-    SnatRange,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouteEntry, RouterClass,
+    RouterTarget, SnatRange,
 };
 use std::net::IpAddr;
 
@@ -65,6 +66,11 @@ impl Stage {
                 let direction = words.first().map(|word| word.parse::<Direction>());
                 let direction = direction.transpose().map_err(|e| e.to_string())?;
                 prefix(host, verb, guest, direction, value)
+            }
+            "set" => {
+                let settings = host.request(&ShowPortSettings { port: port.clone() });
+                let settings = changed(&settings.map_err(told)?, value)?;
+                host.request(&SetPortSettings { port, settings }).map_err(told)
             }
             "external" => host.request(&external(guest, value)?).map_err(told),
             "flows" => {
@@ -161,6 +167,18 @@ fn route_target(word: &str, ipv4: bool) -> Result<RouterTarget, String> {
         "vpc" => RouterTarget::Subnet(subnet(ipv4)),
         name => RouterTarget::Ip(guest(name)?.ip(ipv4)),
     })
+}
+
+/// Settings with the changes that words like `idle.udp=180` name.
+fn changed(settings: &PortSettings, words: &str) -> Result<PortSettings, String> {
+    let mut tree = serde_json::to_value(settings).map_err(|e| e.to_string())?;
+    for word in words.split_whitespace() {
+        let (name, value) = word.split_once('=').ok_or("NAME=VALUE")?;
+        let place = tree.pointer_mut(&format!("/{}", name.replace('.', "/")));
+        *place.ok_or(format!("there is no setting {name}"))? =
+            serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    serde_json::from_value(tree).map_err(|e| e.to_string())
 }
 
 /// Words with the external addresses that a guest is to have, for both families.

@@ -32,6 +32,7 @@
 //! detach g5 = known                no longer
 //! allow g5 out = transit           g5.transit may be a source (out) or a destination (in)
 //! remove g5 out = transit          no longer
+//! set g5 = idle.udp=180 idle.short=true   changes settings, as opteadm does
 //! flows g5 = 3                     so many flows
 //! count g5 flows_cut = 1           a counter
 //! tcp g5 = ESTABLISHED CLOSED      states of the TCP flows, in alphabetical order

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 const NOW: Moment = Moment::from_millis(1_000_000);
 /// Idle limit of UDP, in milliseconds.
-const IDLE: u64 = 60_000;
+const IDLE: u64 = 300_000;
 /// A flow is looked at up to two ticks of 64 ms after it may end.
 const SLACK: u64 = 128;
 

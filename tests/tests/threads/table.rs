@@ -84,7 +84,7 @@ impl World {
     fn new(limit: u32, seed: u64, evicts: bool) -> Self {
         let pool = NatPool::new(&mut ReservationSpace::default(), EXTERNAL_IP, PORTS);
         // Short, so that flows expire between two packets.
-        let limits = IdleLimits { other: 400, ..IdleLimits::default() };
+        let limits = IdleLimits { udp: 400, ..IdleLimits::default() };
         let clock = Clock::new();
         Self { table: FlowTable::new(limit, seed), pool, clock, limits, evicts }
     }

@@ -7,7 +7,7 @@
 use super::nullable;
 use crate::vectors::model::{AttachedSubnet, PortDescription, TransitPrefix};
 use opte_api::{DomainName, IpCidr, MacAddr, Vni};
-use oxide_vpc_api::{DhcpConfig, ExternalIps, IpConfig, PortConfig, SnatRange};
+use oxide_vpc_api::{DhcpConfig, ExternalIps, IpConfig, PortConfig, PortSettings, SnatRange};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -113,6 +113,7 @@ impl RawPort {
             ipv4: self.ipv4.map(RawFamily::convert),
             ipv6: self.ipv6.map(RawFamily::convert),
             dhcp: DhcpConfig { hostname, host_domain, domain_search, dns4, dns6 },
+            settings: PortSettings::default(),
         };
         PortDescription { config, attached_subnets, transit }
     }

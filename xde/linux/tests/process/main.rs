@@ -125,6 +125,7 @@ fn port_config(number: u8) -> PortConfig {
         }),
         ipv6: None,
         dhcp: DhcpConfig::default(),
+        settings: oxide_vpc_api::PortSettings::default(),
     }
 }
 

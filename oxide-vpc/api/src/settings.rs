@@ -1,0 +1,35 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! What an operator may set for one port, at its creation and while it runs.
+//!
+//! One structure for each topic, each in a file of its own, with its default and its bounds. In
+//! JSON what is left out has its default, and what nobody knows is refused.
+
+mod flows;
+mod idle;
+
+pub use flows::FlowSettings;
+pub use idle::{IdleSettings, MAX_IDLE};
+
+use opte_api::OpteError;
+use serde::{Deserialize, Serialize};
+
+/// Everything that may be set for a port.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortSettings {
+    /// How long flows live without packets.
+    pub idle: IdleSettings,
+    /// How many flows there may be.
+    pub flows: FlowSettings,
+}
+
+impl PortSettings {
+    /// Checks the bounds of each topic.
+    pub fn validate(&self) -> Result<(), OpteError> {
+        self.idle.validate()?;
+        self.flows.validate()
+    }
+}
