@@ -9,8 +9,10 @@
 //! opens another one in the same call.
 
 use crate::drop_reason::DropReason;
-use crate::edit::HeaderEdit;
-use crate::event::{Event, FlowEnd};
+use crate::edit::{HeaderEdit, OuterEdit};
+use crate::event::{
+    DecideBegun, DecideEnded, FlowEnd, FlowOpened, NextHop, RuleMatched, TcpChanged, rule_number,
+};
 use crate::flow::{Flow, NewFlow, Opening};
 use crate::flow_key::FlowKey;
 use crate::flow_table::InsertError;
@@ -22,7 +24,7 @@ use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
 use crate::rule::Facts;
 use crate::slot::Stored;
-use crate::tcp::{Outcome, Tracker};
+use crate::tcp::{Outcome, TcpState, Tracker};
 use crate::transform::Transform;
 use crate::walk::{self, Bytes, Connection, Walk};
 use alloc::sync::Arc;
@@ -57,7 +59,7 @@ impl<H: Host> Port<H> {
             Some(inner_bytes(frame, headers)),
         );
         walk.origin(headers.mark);
-        match walk.run()? {
+        match self.run(&mut walk)? {
             walk::Passed::Reply(bytes) => Ok(Passed::Reply(bytes)),
             walk::Passed::Forward => Err(DropReason::GatewayDeny),
         }
@@ -72,16 +74,45 @@ impl<H: Host> Port<H> {
         batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
         let packet = Packet { direction: turn.direction, headers, key, now: turn.now };
+        let (port, direction) = (self.id, turn.direction as u8);
+        self.observer.tell(|| DecideBegun { port, direction });
+        let decided = self.rounds(&packet, frame, batch);
+        self.observer.tell(|| DecideEnded { port, direction });
+        decided
+    }
+
+    fn rounds<F: Frame>(
+        &self,
+        packet: &Packet<'_>,
+        frame: &mut F,
+        batch: &mut Batch,
+    ) -> Result<Passed, DropReason> {
         for _ in 0..ROUNDS {
             // What another CPU did meanwhile may be due to another policy.
             let policy = self.policy_of(batch);
-            let decided = self.round(&policy, &packet, frame, &mut batch.rewrite);
+            let decided = self.round(&policy, packet, frame, &mut batch.rewrite);
             batch.policy = Some(policy);
             if let Some(passed) = decided? {
                 return Ok(passed);
             }
         }
         Err(DropReason::FlowConflict)
+    }
+
+    /// Runs the walk of a packet, and tells which rules decided.
+    fn run(&self, walk: &mut Walk<'_>) -> Result<walk::Passed, DropReason> {
+        let (direction, key) = (walk.direction, walk.key());
+        let passed = walk.run();
+        for (layer, rule) in walk.decided() {
+            self.observer.tell(|| RuleMatched {
+                rule: rule_number(rule),
+                port: self.id,
+                direction: direction as u8,
+                layer,
+                key: key.as_ref().map(Into::into).unwrap_or_default(),
+            });
+        }
+        passed
     }
 
     /// The policy in force: that of the batch's last packet if there is no newer one, since to ask
@@ -109,6 +140,14 @@ impl<H: Host> Port<H> {
     }
 
     fn compile(&self, edit: &HeaderEdit, packet: &Packet<'_>) -> Transform {
+        if let OuterEdit::Set(outer) = &edit.outer {
+            self.observer.tell(|| NextHop {
+                port: self.id,
+                vni: outer.vni.into(),
+                outer_dst: outer.dst.octets(),
+                key: (&packet.key).into(),
+            });
+        }
         Transform::compile(edit, &packet.key, packet.headers, |path| self.paths.share(path))
     }
 
@@ -145,7 +184,7 @@ impl<H: Host> Port<H> {
                 let mut walk =
                     Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
                 walk.origin(headers.mark);
-                if let walk::Passed::Reply(bytes) = walk.run()? {
+                if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
                     return Ok(Some(Passed::Reply(bytes)));
                 }
                 self.compile(&walk.edit, packet)
@@ -153,7 +192,10 @@ impl<H: Host> Port<H> {
         };
         let segment = headers.segment(frame.head()).filter(|_| !flow.is_plain(headers.flags));
         if let Some(segment) = segment {
-            match flow.step(direction, &segment) {
+            let before = flow.tcp_state();
+            let outcome = flow.step(direction, &segment);
+            self.tell_tcp(packet, flow, before);
+            match outcome {
                 Some(Outcome::NewConnection) => {
                     self.may_replace(policy, packet, flow)?;
                     self.end(flow, FlowEnd::Replaced);
@@ -176,6 +218,21 @@ impl<H: Host> Port<H> {
         Ok(Some(Passed::Decided))
     }
 
+    fn tell_tcp(&self, packet: &Packet<'_>, flow: &Flow<H>, before: Option<TcpState>) {
+        if let (Some(from), Some(to)) = (before, flow.tcp_state())
+            && from != to
+        {
+            self.observer.tell(|| TcpChanged {
+                port: self.id,
+                direction: packet.direction as u8,
+                from: from as u8,
+                to: to as u8,
+                flags: packet.headers.flags.0,
+                key: (&packet.key).into(),
+            });
+        }
+    }
+
     /// A SYN with the addresses and ports of a live connection takes its place only if it may open
     /// one itself: who may not cannot end other people's connections either.
     fn may_replace(
@@ -189,7 +246,7 @@ impl<H: Host> Port<H> {
         let (facts, choice) = (Facts::of(headers), self.choice(flow));
         let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, None);
         walk.origin(headers.mark);
-        walk.run().map(drop)
+        self.run(&mut walk).map(drop)
     }
 
     /// The transform that the packet's slot has, if it holds: only its TCP flags brought the
@@ -234,7 +291,7 @@ impl<H: Host> Port<H> {
         let facts = Facts::of(headers);
         let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
         walk.origin(headers.mark);
-        if let walk::Passed::Reply(bytes) = walk.run()? {
+        if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
             return Ok(Passed::Reply(bytes));
         }
         let (edit, binding) = (walk.edit, walk.binding);
@@ -259,7 +316,7 @@ impl<H: Host> Port<H> {
         let mut walk =
             Walk::new(&policy.rules, direction, Facts::of(headers), choice, None, Some(bytes));
         walk.origin(headers.mark);
-        if let walk::Passed::Reply(bytes) = walk.run()? {
+        if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
             return Ok(Some(Passed::Reply(bytes)));
         }
         let tracker = match headers.segment(frame.head()) {
@@ -318,7 +375,13 @@ impl<H: Host> Port<H> {
         match inserted {
             Ok(()) => {
                 self.counters.opened();
-                self.observer.observe(&Event::opened(self.id, packet.direction, &packet.key));
+                self.observer.tell(|| FlowOpened {
+                    rule: rule_number(flow.allowed_by()),
+                    port: self.id,
+                    direction: packet.direction as u8,
+                    key: (&packet.key).into(),
+                    back: flow.key(packet.direction.reverse()).into(),
+                });
                 Ok(self.stands(policy, flow))
             }
             Err(InsertError::Full) => Err(DropReason::FlowTableFull),

@@ -4,7 +4,7 @@
 
 //! What the engine takes from its host instead of asking the world: exclusion, eyes, and time.
 
-use crate::event::Event;
+use crate::event::Traced;
 
 /// A lock around a value, used through closures so that no guard outlives its purpose.
 ///
@@ -24,8 +24,8 @@ pub trait Lock<T>: Send + Sync {
 
 /// Told of events as they happen, on the thread that caused them. Must not block.
 pub trait Observer: Send + Sync {
-    /// Something happened.
-    fn observe(&self, event: &Event);
+    /// Something happened. `event` says what; nobody need ask if nobody watches.
+    fn tell<E: Traced>(&self, event: impl FnOnce() -> E);
 }
 
 /// Nobody watches.
@@ -33,7 +33,7 @@ pub trait Observer: Send + Sync {
 pub struct Blind;
 
 impl Observer for Blind {
-    fn observe(&self, _event: &Event) {}
+    fn tell<E: Traced>(&self, _event: impl FnOnce() -> E) {}
 }
 
 /// A host, as one type parameter.

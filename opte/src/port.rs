@@ -13,7 +13,7 @@ use crate::answer::Bucket;
 use crate::counters::{Counters, Tally};
 use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
-use crate::event::{Event, FlowEnd};
+use crate::event::{Dropped, FlowEnd, FlowEnded, NO_REASON, Published};
 use crate::flow::Flow;
 use crate::flow_key::KeyHasher;
 use crate::flow_table::{Budget, FlowTable};
@@ -151,7 +151,8 @@ impl<H: Host> Port<H> {
             self.generation.store(generation.0, Ordering::Release);
             generation
         });
-        self.observer.observe(&Event::published(self.id, generation));
+        let told = Published { generation: generation.0, port: self.id };
+        self.observer.tell(|| told);
         generation
     }
 
@@ -232,7 +233,7 @@ impl<H: Host> Port<H> {
             Err(reason) => {
                 self.counters.dropped(direction, reason);
                 let key = headers.ok().and_then(Headers::key);
-                self.observer.observe(&Event::dropped(self.id, direction, reason, key));
+                self.observer.tell(|| Dropped::new(self.id, direction, reason, key));
                 batch.answer = self.answer(turn, frame, headers, reason);
                 Verdict::Drop(reason)
             }
@@ -328,7 +329,14 @@ impl<H: Host> Port<H> {
     pub(crate) fn ended(&self, flow: &Flow<H>, end: FlowEnd, reason: Option<CutReason>) {
         self.counters.ended(end);
         reason.into_iter().for_each(|reason| self.counters.cut(reason));
-        self.observer.observe(&Event::ended(self.id, end, reason, flow.opening_key()));
+        let back = flow.key(flow.opening.direction.reverse());
+        self.observer.tell(|| FlowEnded {
+            port: self.id,
+            end: end as u8,
+            reason: reason.map_or(NO_REASON, |reason| reason as u8),
+            key: flow.opening_key().into(),
+            back: back.into(),
+        });
     }
 }
 

@@ -72,7 +72,9 @@ pub struct Walk<'a> {
     pub cut: Option<CutReason>,
     bytes: Option<Bytes<'a>>,
     rules: &'a PolicyRules,
-    used: [Option<Used<'a>>; MAX_LAYERS],
+    used: [Option<(u8, Used<'a>)>; MAX_LAYERS],
+    /// Number of the layer that it is in.
+    layer: u8,
 }
 
 /// What decided in a layer.
@@ -128,6 +130,7 @@ impl<'a> Walk<'a> {
             bytes,
             rules,
             used: [None; MAX_LAYERS],
+            layer: 0,
         }
     }
 
@@ -160,7 +163,15 @@ impl<'a> Walk<'a> {
         if self.bytes.is_none() {
             return;
         }
-        self.used.iter().flatten().for_each(Used::count);
+        self.used.iter().flatten().for_each(|(_, used)| used.count());
+    }
+
+    /// Layers, by number, and the rule that decided in each; no rule where it was the default.
+    pub fn decided(&self) -> impl Iterator<Item = (u8, Option<RuleId>)> {
+        self.used.iter().flatten().map(|(layer, used)| match used {
+            Used::Rule(rule) => (*layer, Some(rule.id)),
+            Used::Default(_) => (*layer, None),
+        })
     }
 
     /// Runs all layers and counts nothing.
@@ -173,6 +184,7 @@ impl<'a> Walk<'a> {
                 Direction::In => count - 1 - at,
             };
             let Some(layer) = rules.layers.get(at) else { break };
+            self.layer = at as u8;
             if let Passed::Reply(frame) = self.step(layer)? {
                 return Ok(Passed::Reply(frame));
             }
@@ -240,7 +252,7 @@ impl<'a> Walk<'a> {
 
     fn used(&mut self, used: Used<'a>) {
         match self.used.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(used),
+            Some(place) => *place = Some((self.layer, used)),
             None if self.bytes.is_some() => used.count(),
             None => {}
         }

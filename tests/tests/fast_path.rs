@@ -126,6 +126,7 @@ fn a_hit_takes_one_lock_and_no_memory() {
             let reply = back.around(&Packet::read(&inner).unwrap().reply().bytes());
             let first = host.from_underlay(FlatFrame::new(reply.clone()));
             assert!(matches!(first.as_slice(), [Left::Guest(..)]), "{first:?}");
+            host.events();
             assert_eq!(send(&mut host, Direction::In, &reply), free(1));
             assert!(host.events().is_empty(), "nobody is told of hits");
         }

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use opte::counters::Counters;
 use opte::drop_reason::DropReason;
-use opte::event::Event;
+use opte::event::{BatchBegun, BatchEnded, ControlBegun, ControlEnded, Dropped, NO_PORT};
 use opte::flow_table::Budget;
 use opte::frame::{Frame, Rewrite};
 use opte::geneve::Mark;
@@ -23,7 +23,7 @@ use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
 use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
-use opte_api::frame::Header;
+use opte_api::frame::{Header, is_done};
 use opte_api::{Direction, MacAddr};
 
 /// What [`Driver::upkeep`] does at most in one call.
@@ -32,8 +32,6 @@ const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
 const UPKEEP_PORTS: usize = 32;
 /// Frames of a batch that are read before the first of them is decided.
 const AHEAD: usize = 16;
-/// Number that events have for packets which reach no port.
-pub const NO_PORT: u32 = u32::MAX;
 
 /// What a driver is made with.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +91,12 @@ impl<H: Host> Driver<H> {
         header: Header,
         body: &[u8],
     ) -> Vec<u8> {
-        self.management.with(|management| management.serve(self, platform, now, header, body))
+        let code = header.code;
+        self.observer.tell(|| ControlBegun { code });
+        let answer =
+            self.management.with(|management| management.serve(self, platform, now, header, body));
+        self.observer.tell(|| ControlEnded { code, served: is_done(&answer).into() });
+        answer
     }
 
     /// Takes frames that the guest of `port` has sent; leaves `frames` empty.
@@ -109,6 +112,8 @@ impl<H: Host> Driver<H> {
             frames.drain(..).for_each(|_| self.lost(Direction::Out));
             return;
         };
+        let frames_begun = frames.len() as u32;
+        self.observer.tell(|| BatchBegun { frames: frames_begun, port: port.0 });
         let mut batch = Batch::default();
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
@@ -130,6 +135,7 @@ impl<H: Host> Driver<H> {
             }
         }
         device.port.finish(&mut batch);
+        self.observer.tell(|| BatchEnded { frames: frames_begun, port: port.0 });
     }
 
     /// Takes frames that came over the underlay; leaves `frames` empty.
@@ -141,6 +147,8 @@ impl<H: Host> Driver<H> {
         out: &mut impl Egress<F>,
     ) {
         let switch = self.switch();
+        let frames_begun = frames.len() as u32;
+        self.observer.tell(|| BatchBegun { frames: frames_begun, port: NO_PORT });
         let mut batch = Arrivals::default();
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
@@ -159,6 +167,7 @@ impl<H: Host> Driver<H> {
             }
         }
         batch.flush();
+        self.observer.tell(|| BatchEnded { frames: frames_begun, port: NO_PORT });
     }
 
     /// Sends what the port of `sender` let out: to another guest of this host as it is, or away.
@@ -244,7 +253,7 @@ impl<H: Host> Driver<H> {
     /// A frame from the underlay, or on its way to another guest, that reaches no port.
     fn refuse(&self, reason: DropReason) {
         self.counters.dropped(Direction::In, reason);
-        self.observer.observe(&Event::dropped(NO_PORT, Direction::In, reason, None));
+        self.observer.tell(|| Dropped::new(NO_PORT, Direction::In, reason, None));
     }
 }
 

@@ -114,6 +114,11 @@ pub fn decode_answer<T: DeserializeOwned>(header: Header, body: &[u8]) -> Result
     if header.code == Status::Done as u16 { decode(body) } else { Err(decode(body)?) }
 }
 
+/// An answer of which only the frame is at hand says that the request was served.
+pub fn is_done(answer: &[u8]) -> bool {
+    answer.get(6..8) == Some((Status::Done as u16).to_be_bytes().as_slice())
+}
+
 /// Decodes a body that must be used up to its last byte.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, OpteError> {
     match postcard::take_from_bytes(body) {

@@ -4,7 +4,8 @@
 
 //! What the engine takes from this host: exclusion, eyes, time and a secret.
 
-use opte::event::Event;
+use crate::sys::probes;
+use opte::event::{Event, Traced};
 use opte::host::{Host, Lock, Moment, Observer};
 use parking_lot::Mutex;
 use std::io::{self, Read};
@@ -37,13 +38,19 @@ impl<T: Send> Lock<T> for MutexLock<T> {
     }
 }
 
-/// Writes the engine's events to the log, at level TRACE.
+/// Shows the engine's events to tracers, and writes them to the log at level TRACE.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 
 impl Observer for Log {
-    fn observe(&self, event: &Event) {
-        tracing::trace!(target: "xde::event", ?event);
+    fn tell<E: Traced>(&self, event: impl FnOnce() -> E) {
+        if tracing::enabled!(target: "xde::event", tracing::Level::TRACE) {
+            let event = event();
+            tracing::trace!(target: "xde::event", event = ?Into::<Event>::into(event));
+            probes::fire(|| event);
+        } else {
+            probes::fire(event);
+        }
     }
 }
 

@@ -10,12 +10,14 @@
 //! | `link.rs` | network links by name: MTU |
 //! | `udp.rs` | options of UDP sockets, many datagrams in one call |
 //! | `raw.rs` | packet sockets and raw sockets |
+//! | `probes.rs` | what happens in the engine, for tracers |
 //! | `wide.rs` | loops for processors with wide registers |
 //!
 //! Guarantee: every function is sound for any argument. A pointer is handed to the kernel only for
 //! the length of one call, and only to memory that is borrowed for longer than that call.
 
 pub mod link;
+pub mod probes;
 pub mod raw;
 pub mod tun;
 pub mod udp;
