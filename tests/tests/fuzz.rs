@@ -22,6 +22,11 @@ fn frames() {
 }
 
 #[test]
+fn services() {
+    run("services", 5_000);
+}
+
+#[test]
 fn control() {
     run("control", 2_000);
 }

@@ -4,7 +4,147 @@
 
 //! The gateway layer as a whole host shows it: whose packets pass, and what the gateway answers.
 
+use opte::drop_reason::DropReason;
+use opte::frame::FlatFrame;
+use opte_api::MacAddr;
+use opte_tests::hypervisor::{Hypervisor, Left};
+use opte_tests::packets::{Body, Packet, arp_request, dhcp_discover, router_solicitation};
 use opte_tests::scenario::check;
+use opte_tests::setting::{FAMILIES, Guest, add_guest, add_peer, gateway};
+use oxide_vpc_api::request::{AllowCidr, DumpCounters, DumpUft, ListPrefixes};
+use std::net::{IpAddr, Ipv4Addr};
+use xde::driver::DriverOptions;
+use xde::host::PortId;
+
+const GUEST: Guest = Guest(5);
+const OTHER: Guest = Guest(6);
+const PORTS: [PortId; 2] = [PortId(0), PortId(1)];
+
+/// A host with two guests, and a third elsewhere.
+fn host() -> Hypervisor {
+    let mut host = Hypervisor::new(DriverOptions { flow_limit: 64, ..DriverOptions::new(5) });
+    add_guest(&mut host, GUEST, 0);
+    add_guest(&mut host, OTHER, 0);
+    add_peer(&mut host, Guest(7), 1);
+    host
+}
+
+fn counter(host: &mut Hypervisor, guest: Guest, name: &str) -> u64 {
+    let sets = host.request(&DumpCounters { port: Some(guest.port()) }).unwrap();
+    let mut all = sets.iter().flat_map(|set| &set.counters);
+    all.find(|counter| counter.name == name).unwrap().value
+}
+
+fn v4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => panic!("{ip}"),
+    }
+}
+
+/// Whoever asks its gateway without end gets answers without end, and takes no memory for them;
+/// other guests go on.
+#[test]
+fn floods_of_questions_leave_nothing_behind() {
+    let mut host = host();
+    let ours = v4(GUEST.ip(true));
+    let questions = |n: u32| {
+        let mac = GUEST.mac();
+        let mut discover = dhcp_discover(mac, [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST]);
+        // Another transaction, whose checksum is left out.
+        discover[14 + 20 + 8 + 4..][..4].copy_from_slice(&n.to_be_bytes());
+        discover[14 + 20 + 6..][..2].fill(0);
+        let ips = [GUEST.ip(true), gateway(true)];
+        [
+            arp_request(mac, ours, v4(gateway(true))),
+            arp_request(mac, ours, Ipv4Addr::from_bits(0x0a00_0000 | n)),
+            discover,
+            router_solicitation(mac),
+            Packet::echo(GUEST.macs(), ips, n as u16).bytes(),
+        ]
+    };
+    const ROUNDS: u32 = 10_000;
+    for n in 2..ROUNDS + 2 {
+        for question in questions(n) {
+            let left = host.from_guest(PORTS[0], FlatFrame::new(question));
+            assert!(matches!(left.as_slice(), [] | [Left::Reply(..)]), "{left:?}");
+        }
+        host.events();
+    }
+    let rounds = u64::from(ROUNDS);
+    assert_eq!(counter(&mut host, GUEST, "out_replies"), 4 * rounds);
+    assert_eq!(counter(&mut host, GUEST, "out_drop_gateway_deny"), rounds);
+    for guest in [GUEST, OTHER] {
+        assert_eq!(host.request(&DumpUft { port: guest.port() }).unwrap().flows, []);
+    }
+    let body = Body::Udp { ports: [1, 2], checksum: true };
+    let packet = Packet::new(OTHER.macs(), [OTHER.ip(true), Guest(7).ip(true)], body);
+    let left = host.from_guest(PORTS[1], FlatFrame::new(packet.bytes()));
+    assert!(matches!(left.as_slice(), [Left::Underlay(_)]), "{left:?}");
+}
+
+/// A prefix of everything still holds no address that means no one machine.
+#[test]
+fn nobody_sends_from_reserved_addresses_whatever_is_allowed() {
+    let mut host = host();
+    for prefix in ["0.0.0.0/0", "::/0"] {
+        let cidr = prefix.parse().unwrap();
+        host.request(&AllowCidr { port: GUEST.port(), cidr, direction: None }).unwrap();
+    }
+    let mut send = |src: &str, macs: [MacAddr; 2]| {
+        let src: IpAddr = src.parse().unwrap();
+        let body = Body::Udp { ports: [1, 2], checksum: true };
+        let packet = Packet::new(macs, [src, Guest(7).ip(src.is_ipv4())], body);
+        host.from_guest(PORTS[0], FlatFrame::new(packet.bytes()));
+        host.drops()
+    };
+    for src in ["192.0.2.1", "10.0.0.6", "2001:db8::1", "fd12::6"] {
+        assert_eq!(send(src, GUEST.macs()), [], "{src}");
+        // Another MAC address is never the guest's.
+        let spoofed = [OTHER.mac(), GUEST.macs()[1]];
+        assert_eq!(send(src, spoofed), [DropReason::Spoofed], "{src}");
+    }
+    let reserved = ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1"];
+    for src in reserved.into_iter().chain(["fe80::1", "ff02::1", "::ffff:10.0.0.5"]) {
+        assert_eq!(send(src, GUEST.macs()), [DropReason::Spoofed], "{src}");
+    }
+}
+
+#[test]
+fn what_a_guest_may_use_is_shown_and_a_refusal_changes_nothing() {
+    let mut host = host();
+    let port = GUEST.port();
+    let list = |host: &mut Hypervisor| host.request(&ListPrefixes { port: GUEST.port() }).unwrap();
+    let allow =
+        |cidr: &str| AllowCidr { port: port.clone(), cidr: cidr.parse().unwrap(), direction: None };
+    host.request(&allow("10.9.0.0/16")).unwrap();
+    let before = list(&mut host);
+    assert_eq!(before.transit.len(), 1);
+    assert!(host.request(&allow("224.0.0.0/8")).is_err());
+    assert!(host.request(&allow("fe80::/64")).is_err());
+    assert_eq!(list(&mut host), before);
+}
+
+/// The gateway answers under the addresses that are its own, and the guest under its own.
+#[test]
+fn link_local_addresses_reach_the_gateway_and_nobody_else() {
+    let mut host = host();
+    let own = IpAddr::V6(GUEST.mac().link_local());
+    let gateway_local = IpAddr::V6(GUEST.macs()[1].link_local());
+    let echo = |ips| Packet::echo(GUEST.macs(), ips, 1).bytes();
+    let left = host.from_guest(PORTS[0], FlatFrame::new(echo([own, gateway_local])));
+    assert!(matches!(left.as_slice(), [Left::Reply(..)]), "{left:?}");
+    for dst in [Guest(7).ip(false), IpAddr::V6(OTHER.mac().link_local())] {
+        assert_eq!(host.from_guest(PORTS[0], FlatFrame::new(echo([own, dst]))), []);
+        assert_eq!(host.drops(), [DropReason::Spoofed]);
+    }
+    // Its own address of either family, too.
+    for ipv4 in FAMILIES {
+        let to = if ipv4 { gateway(true) } else { gateway_local };
+        let left = host.from_guest(PORTS[0], FlatFrame::new(echo([GUEST.ip(ipv4), to])));
+        assert!(matches!(left.as_slice(), [Left::Reply(..)]), "{left:?}");
+    }
+}
 
 #[test]
 fn transit_prefixes_are_allowed_by_direction() {

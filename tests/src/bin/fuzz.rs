@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Feed random bytes to the engine, and save those that it does not bear
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Frames, or control
+    /// Frames, control, or services
     target: String,
     /// How long
     #[arg(long, default_value_t = 60)]
@@ -39,8 +39,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    let run = target(&cli.target)
-        .ok_or_else(|| anyhow::anyhow!("no target '{}': use frames or control", cli.target))?;
+    let run = target(&cli.target).ok_or_else(|| {
+        anyhow::anyhow!("no target '{}': use frames, control or services", cli.target)
+    })?;
     if let Some(file) = &cli.input {
         run(&std::fs::read(file)?);
         return Ok(());

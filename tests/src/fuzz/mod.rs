@@ -11,16 +11,19 @@
 mod control;
 mod frames;
 mod mutate;
+mod services;
 
 pub use control::control;
 pub use frames::frames;
 pub use mutate::{Corpus, Rng};
+pub use services::services;
 
 /// A target by its name.
 pub fn target(name: &str) -> Option<fn(&[u8])> {
     match name {
         "frames" => Some(frames),
         "control" => Some(control),
+        "services" => Some(services),
         _ => None,
     }
 }

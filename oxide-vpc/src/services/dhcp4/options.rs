@@ -29,12 +29,20 @@ pub(super) const SERVER_ID: u8 = 54;
 pub(super) const PARAMETERS: u8 = 55;
 const MESSAGE: u8 = 56;
 pub(super) const MAX_SIZE: u8 = 57;
+const RENEWAL_TIME: u8 = 58;
+const REBINDING_TIME: u8 = 59;
 pub(super) const CLIENT_ID: u8 = 61;
 const DOMAIN_SEARCH: u8 = 119;
 const CLASSLESS_ROUTES: u8 = 121;
+/// The same under the code that some clients asked for before there was an RFC.
+const EARLY_CLASSLESS_ROUTES: u8 = 249;
 
 /// Seconds; the lease never ends, but a client that asks now and then notices a new host name.
 const LEASE_SECONDS: u32 = 86_400;
+/// When a client asks the server again, and when anybody (RFC 2131, section 4.4.5): what it would
+/// choose by itself, said to those that do not.
+const RENEWAL_SECONDS: u32 = LEASE_SECONDS / 2;
+const REBINDING_SECONDS: u32 = LEASE_SECONDS / 8 * 7;
 /// What every client takes (RFC 2132, section 9.10).
 const SMALLEST_MAX_SIZE: u16 = 576;
 /// IPv4 and UDP headers, the fixed part of the message, its type and its end mark.
@@ -62,10 +70,15 @@ pub(super) fn for_reply(
     }
     if request.kind != DhcpMessageType::Inform {
         options.push(LEASE_TIME, LEASE_SECONDS.to_be_bytes());
+        options.push(RENEWAL_TIME, RENEWAL_SECONDS.to_be_bytes());
+        options.push(REBINDING_TIME, REBINDING_SECONDS.to_be_bytes());
     }
     options.push(SUBNET_MASK, Ipv4Addr::BROADCAST.octets());
     options.push(ROUTER, lease.gateway.octets());
     options.push(CLASSLESS_ROUTES, routes(lease.gateway));
+    if request.parameters.contains(&EARLY_CLASSLESS_ROUTES) {
+        options.push(EARLY_CLASSLESS_ROUTES, routes(lease.gateway));
+    }
     if request.parameters.contains(&INTERFACE_MTU) {
         options.push(INTERFACE_MTU, config.mtu.to_be_bytes());
     }
@@ -152,6 +165,8 @@ mod tests {
             (SERVER_ID, [172, 30, 0, 1].as_slice()),
             (CLIENT_ID, &[1, 2, 3]),
             (LEASE_TIME, &[0, 1, 0x51, 0x80]),
+            (RENEWAL_TIME, &[0, 0, 0xa8, 0xc0]),
+            (REBINDING_TIME, &[0, 1, 0x27, 0x50]),
             (SUBNET_MASK, &[255; 4]),
             (ROUTER, &[172, 30, 0, 1]),
             (CLASSLESS_ROUTES, &[32, 172, 30, 0, 1, 0, 0, 0, 0, 0, 172, 30, 0, 1]),
@@ -162,7 +177,28 @@ mod tests {
         ] {
             assert_eq!(value(&options, code), Some(expected), "option {code}");
         }
-        assert_eq!(options.len(), 10);
+        assert_eq!(options.len(), 12);
+    }
+
+    #[test]
+    fn routes_are_told_under_the_early_code_on_request() {
+        let options = written(&config(), &[55, 2, 121, 249]);
+        let early = value(&options, EARLY_CLASSLESS_ROUTES);
+        assert_eq!(early, value(&options, CLASSLESS_ROUTES));
+        assert_eq!(value(&written(&config(), &[55, 1, 121]), EARLY_CLASSLESS_ROUTES), None);
+    }
+
+    #[test]
+    fn who_only_informs_itself_gets_no_times() {
+        let message = dhcp4_message(&[53, 1, 8]);
+        let packet = DhcpPacket::new_checked(message.as_slice()).unwrap();
+        let request = Request::read(MacAddr(GUEST.0), &packet).unwrap();
+        let lease = Lease { guest: GUEST_V4, gateway: GATEWAY_V4 };
+        let options = for_reply(&config(), lease, &request, DhcpMessageType::Ack);
+        for code in [LEASE_TIME, RENEWAL_TIME, REBINDING_TIME] {
+            assert_eq!(value(&options, code), None, "option {code}");
+        }
+        assert!(value(&options, NAME_SERVERS).is_some());
     }
 
     #[test]

@@ -55,6 +55,7 @@ pub(super) enum Status {
     NoAddresses = 2,
     NoBinding = 3,
     NotOnLink = 4,
+    UseMulticast = 5,
     NoPrefixes = 6,
 }
 

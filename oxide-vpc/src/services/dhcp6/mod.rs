@@ -8,7 +8,8 @@
 //! request, renew and rebind get the lease; confirm learns whether its addresses are right;
 //! release and decline are acknowledged and change nothing; information requests get names and
 //! servers. The first identity association for addresses gets the address, others are told that
-//! there is none. `message` reads and writes bytes, `reply` decides what an answer holds.
+//! there is none. A client that asks by unicast, which we never offer, is told to use multicast.
+//! `message` reads and writes bytes, `reply` decides what an answer holds.
 
 mod message;
 mod reply;
@@ -32,18 +33,21 @@ const GROUPS: [Ipv6Addr; 2] =
 /// A DUID has a type of two bytes and at most 128 more (RFC 8415, section 11.1).
 const DUID_LENGTHS: core::ops::RangeInclusive<usize> = 3..=130;
 
-/// Answers what the guest's DHCPv6 client sends to the server groups.
+/// Answers what the guest's DHCPv6 client sends to the server groups, or to the gateway itself.
 pub fn respond(config: &PortConfig, frame: &[u8], checksum: Checksum) -> Answer {
     let Some(inbound) = Inbound::parse(frame) else { return Answer::Pass };
     let (Some(udp), IpRepr::Ipv6(ip)) = (inbound.udp(), &inbound.ip) else { return Answer::Pass };
+    let to_group = GROUPS.contains(&ip.dst_addr)
+        && inbound.destination_mac == MacAddr::from_ipv6_group(ip.dst_addr);
+    let to_gateway = ip.dst_addr == config.gateway_mac.link_local()
+        && inbound.destination_mac == config.gateway_mac;
     let for_server = inbound.source_mac == config.mac
         && udp.dst_port() == SERVER_PORT
-        && GROUPS.contains(&ip.dst_addr)
-        && inbound.destination_mac == MacAddr::from_ipv6_group(ip.dst_addr);
+        && (to_group || to_gateway);
     if !for_server {
         return Answer::Pass;
     }
-    match answer(config, &inbound, ip.src_addr, &udp, checksum) {
+    match answer(config, &inbound, ip, &udp, checksum) {
         Ok(reply) => Answer::Reply(reply),
         Err(why) => Answer::Deny(why),
     }
@@ -52,13 +56,14 @@ pub fn respond(config: &PortConfig, frame: &[u8], checksum: Checksum) -> Answer 
 fn answer(
     config: &PortConfig,
     inbound: &Inbound<'_>,
-    client: Ipv6Addr,
+    ip: &Ipv6Repr,
     udp: &UdpPacket<&[u8]>,
     checksum: Checksum,
 ) -> Result<Vec<u8>, &'static str> {
     let Some(IpAddr::V6(lease)) = config.ipv6.as_ref().map(|ipv6| ipv6.private_ip) else {
         return Err("DHCPv6 on a port without IPv6");
     };
+    let client = ip.src_addr;
     if !client.is_unicast_link_local() {
         return Err("DHCPv6 from an address that is not link-local");
     }
@@ -68,7 +73,11 @@ fn answer(
     let message = Message::parse(udp.payload()).ok_or("malformed DHCPv6 message")?;
     check(config, &message)?;
     let limit = packet::longest_reply(config).saturating_sub(OVERHEAD);
-    let message = reply::write(config, lease, &message, limit)?;
+    let message = if GROUPS.contains(&ip.dst_addr) {
+        reply::write(config, lease, &message, limit)?
+    } else {
+        reply::refuse_unicast(config, &message, limit)?
+    };
     let ip = Ipv6Repr {
         src_addr: config.gateway_mac.link_local(),
         dst_addr: client,
@@ -260,6 +269,61 @@ mod tests {
         ] {
             assert_eq!(rest_of(ask(kind, options), kind::REPLY), expected, "message {kind}");
         }
+    }
+
+    /// What a client gives back that it never had is named; what it had is not.
+    #[test]
+    fn release_of_what_was_never_given() {
+        let foreign = association([0; 4], &address("fd00::6".parse().unwrap(), FOR_EVER));
+        let temporary = option(code::IA_TA, &[7; 4]);
+        for kind in [kind::RELEASE, kind::DECLINE] {
+            let rest = rest_of(
+                ask(kind, &[leased(), foreign.clone(), temporary.clone(), from_us()]),
+                kind::REPLY,
+            );
+            let no_binding = option(code::STATUS, &[0, 3]);
+            let expected = [
+                option(code::STATUS, &[0, 0]),
+                association([0; 4], &no_binding),
+                option(code::IA_TA, &[[7; 4].as_slice(), &no_binding].concat()),
+            ];
+            assert_eq!(rest, expected.concat(), "message {kind}");
+        }
+        let answer = ask(kind::RELEASE, &[option(code::IA_NA, &[0; 3]), from_us()]);
+        assert!(matches!(answer, Answer::Deny(_)), "{answer:?}");
+    }
+
+    #[test]
+    fn unicast_is_refused_by_name() {
+        let ask = |kind: u8, options: &[Vec<u8>]| {
+            let message = dhcp6_message(kind, &options.concat());
+            let header = ip(GUEST_LOCAL, GATEWAY_LOCAL, IpProtocol::Udp);
+            let ports = UdpRepr { src_port: 546, dst_port: 547 };
+            let frame = packet::udp_frame(GATEWAY, GUEST, header, ports, &message);
+            respond(&config(), &frame, Checksum::Complete)
+        };
+        for kind in [kind::REQUEST, kind::RENEW, kind::RELEASE, kind::DECLINE] {
+            let rest = rest_of(ask(kind, &[leased(), from_us()]), kind::REPLY);
+            assert_eq!(rest, option(code::STATUS, &[0, 5]), "message {kind}");
+        }
+        for kind in [kind::SOLICIT, kind::CONFIRM, kind::REBIND, kind::INFORMATION_REQUEST] {
+            let answer = ask(kind, &[]);
+            assert!(matches!(answer, Answer::Deny(_)), "message {kind}: {answer:?}");
+        }
+    }
+
+    /// Options in options: two levels are looked at, whatever a message holds.
+    #[test]
+    fn deep_nesting_costs_nothing() {
+        let mut nested = Vec::new();
+        for _ in 0..300 {
+            nested = option(code::IA_NA, &[ID.as_slice(), &[0; 8], &nested].concat());
+            if nested.len() > 1000 {
+                break;
+            }
+        }
+        let rest = rest_of(ask(kind::SOLICIT, &[nested]), kind::ADVERTISE);
+        assert_eq!(rest, [option(code::PREFERENCE, &[255]), leased(), names()].concat());
     }
 
     #[test]

@@ -46,7 +46,10 @@ pub(super) fn write(
     }
     match message.kind {
         kind::CONFIRM => reply.push(code::STATUS, &confirm(lease, options)?.encode()),
-        kind::RELEASE | kind::DECLINE => reply.push(code::STATUS, &Status::Success.encode()),
+        kind::RELEASE | kind::DECLINE => {
+            reply.push(code::STATUS, &Status::Success.encode());
+            push_unknown(lease, options, &mut reply)?;
+        }
         kind::INFORMATION_REQUEST => push_names(config, options, &mut reply),
         _ => {
             if message.kind == kind::SOLICIT {
@@ -57,6 +60,61 @@ pub(super) fn write(
         }
     }
     Ok(reply.finish())
+}
+
+/// Tells a client that asked by unicast to ask by multicast (RFC 8415, section 18.4). Messages
+/// that are never sent to one server are not answered (section 16).
+pub(super) fn refuse_unicast(
+    config: &PortConfig,
+    message: &Message<'_>,
+    limit: usize,
+) -> Result<Vec<u8>, &'static str> {
+    if !matches!(message.kind, kind::REQUEST | kind::RENEW | kind::RELEASE | kind::DECLINE) {
+        return Err("DHCPv6 message by unicast");
+    }
+    let mut reply = Writer::new(kind::REPLY, message.transaction, limit);
+    reply.push(code::SERVER_ID, &server_id(config));
+    if let Some(id) = message.options.get(code::CLIENT_ID) {
+        reply.push(code::CLIENT_ID, id);
+    }
+    reply.push(code::STATUS, &Status::UseMulticast.encode());
+    Ok(reply.finish())
+}
+
+/// Names each identity association that gives back what the client never had (RFC 8415,
+/// sections 18.3.7 and 18.3.8).
+fn push_unknown(
+    lease: Ipv6Addr,
+    options: Options<'_>,
+    reply: &mut Writer,
+) -> Result<(), &'static str> {
+    for (code, value) in associations(options) {
+        let (id, _) = value.split_first_chunk::<4>().ok_or(MALFORMED)?;
+        let named = match code {
+            code::IA_NA => named_addresses(value, IA_NA_HEAD).ok_or(MALFORMED)?,
+            _ => Vec::new(),
+        };
+        if !named.contains(&lease) {
+            push_refused(code, *id, Status::NoBinding, reply);
+        }
+    }
+    Ok(())
+}
+
+/// Those that get an answer.
+fn associations(options: Options<'_>) -> impl Iterator<Item = (u16, &[u8])> {
+    let is_association = |c: u16| matches!(c, code::IA_NA | code::IA_TA | code::IA_PD);
+    options.iter().filter(move |(code, _)| is_association(*code)).take(MAX_ASSOCIATIONS)
+}
+
+/// An identity association with nothing in it but the reason.
+fn push_refused(code: u16, id: [u8; 4], status: Status, reply: &mut Writer) {
+    let mut refused = id.to_vec();
+    if code != code::IA_TA {
+        refused.extend([0; 8]); // T1 and T2 are the client's choice.
+    }
+    push_option(&mut refused, code::STATUS, &status.encode());
+    reply.push(code, &refused);
 }
 
 fn push_solicit(commits: bool, reply: &mut Writer) {
@@ -96,10 +154,8 @@ fn push_associations(
     reply: &mut Writer,
 ) -> Result<(), &'static str> {
     let extends = matches!(message.kind, kind::RENEW | kind::REBIND);
-    let is_association = |c: u16| matches!(c, code::IA_NA | code::IA_TA | code::IA_PD);
-    let associations = message.options.iter().filter(|(code, _)| is_association(*code));
     let mut given = false;
-    for (code, value) in associations.take(MAX_ASSOCIATIONS) {
+    for (code, value) in associations(message.options) {
         let (id, _) = value.split_first_chunk::<4>().ok_or(MALFORMED)?;
         if code == code::IA_NA && !given {
             given = true;
@@ -113,12 +169,7 @@ fn push_associations(
             code::IA_PD => Status::NoPrefixes,
             _ => Status::NoAddresses,
         };
-        let mut refused = id.to_vec();
-        if code != code::IA_TA {
-            refused.extend([0; 8]); // T1 and T2 are the client's choice.
-        }
-        push_option(&mut refused, code::STATUS, &status.encode());
-        reply.push(code, &refused);
+        push_refused(code, *id, status, reply);
     }
     Ok(())
 }

@@ -22,11 +22,11 @@ pub fn vectors(args: &[OsString]) -> Result<bool> {
     succeeds(tests_binary("vectors").args(args).dir(here))
 }
 
-/// Runs both fuzz targets, with the checks for overflow that only this profile has; it also
+/// Runs all fuzz targets, with the checks for overflow that only this profile has; it also
 /// unwinds, so that the input that did the harm can be saved.
 pub fn fuzz(seconds: u32) -> Result<bool> {
     let mut well = true;
-    for target in ["frames", "control"] {
+    for target in ["frames", "control", "services"] {
         let seconds = seconds.to_string();
         well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
     }
