@@ -7,9 +7,24 @@
 use super::nullable;
 use crate::vectors::model::{AttachedSubnet, PortDescription, TransitPrefix};
 use opte_api::{DomainName, IpCidr, MacAddr, Vni};
+use oxide_vpc_api::settings::IdleSettings;
 use oxide_vpc_api::{DhcpConfig, ExternalIps, IpConfig, PortConfig, PortSettings, SnatRange};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The times after which the recorded engine forgot flows; the time steps keep clear of them.
+const RECORDED_IDLE: IdleSettings = IdleSettings {
+    udp: 60,
+    icmp: 60,
+    other: 60,
+    tcp_opening: 60,
+    tcp_established: 8_000,
+    tcp_half_closed: 120,
+    tcp_closing: 120,
+    tcp_time_wait: 120,
+    tcp_closed: 120,
+    short: true,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +128,7 @@ impl RawPort {
             ipv4: self.ipv4.map(RawFamily::convert),
             ipv6: self.ipv6.map(RawFamily::convert),
             dhcp: DhcpConfig { hostname, host_domain, domain_search, dns4, dns6 },
-            settings: PortSettings::default(),
+            settings: PortSettings { idle: RECORDED_IDLE, ..PortSettings::default() },
         };
         PortDescription { config, attached_subnets, transit }
     }
