@@ -86,6 +86,10 @@ impl Platform for NoDevices {
         Ok(())
     }
 
+    fn set_mtu(&mut self, _name: &PortName, _mtu: u16) -> Result<(), OpteError> {
+        Ok(())
+    }
+
     fn set_underlay(&mut self, _links: &[String]) -> Result<(), OpteError> {
         Ok(())
     }

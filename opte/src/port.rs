@@ -279,9 +279,9 @@ impl<H: Host> Port<H> {
     }
 
     /// Removes flows that were idle for too long, as far as `budget` goes. True if there may be
-    /// more.
+    /// more. A port that does not run keeps its flows as they are.
     pub fn expire(&self, now: Moment, budget: &mut Budget) -> bool {
-        if self.flows.is_quiet(now) {
+        if !self.is_running() || self.flows.is_quiet(now) {
             return false;
         }
         let idle = self.policy().rules.idle;

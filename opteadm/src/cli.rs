@@ -10,6 +10,7 @@ use crate::commands::external::ExternalCommand;
 use crate::commands::firewall::FirewallCommand;
 use crate::commands::flow::FlowCommand;
 use crate::commands::layer::LayerCommand;
+use crate::commands::life::LifeCommand;
 use crate::commands::mapping::MappingCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
@@ -64,6 +65,8 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Port(PortCommand),
+    #[command(flatten)]
+    Life(LifeCommand),
     #[command(flatten)]
     Settings(SettingsCommand),
     #[command(flatten)]

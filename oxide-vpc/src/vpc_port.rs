@@ -28,8 +28,7 @@ use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortSettings, Prefixes,
-    RouteEntry, Transit,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, Prefixes, RouteEntry, Transit,
 };
 
 /// Most routes of one port.
@@ -93,23 +92,20 @@ impl VpcPort {
         &self.config
     }
 
-    /// Replaces what may be set for the port. Layers that may depend on it are made anew.
-    pub fn set_settings(
+    /// Changes the configuration. Layers that may depend on it are made anew.
+    pub fn reconfigure(
         &mut self,
-        settings: PortSettings,
         space: &mut ReservationSpace,
+        change: impl FnOnce(&mut PortConfig),
     ) -> Result<(), OpteError> {
-        settings.validate()?;
-        self.set_config(PortConfig { settings, ..PortConfig::clone(&self.config) }, space);
-        Ok(())
-    }
-
-    /// Puts a configuration that was checked in place of the one before.
-    fn set_config(&mut self, config: PortConfig, space: &mut ReservationSpace) {
+        let mut config = PortConfig::clone(&self.config);
+        change(&mut config);
+        config.validate()?;
         self.config = Arc::new(config);
         self.layers.gateway = Arc::new(gateway::layer(&self.config, &self.prefixes));
         self.layers.overlay = Arc::new(overlay::layer(&self.config));
         self.rebuild_nat(space);
+        Ok(())
     }
 
     /// Which gateways each external address serves.

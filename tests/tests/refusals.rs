@@ -17,8 +17,8 @@ use opte_tests::setting::{
 };
 use oxide_vpc_api::request::{
     AddFwRule, AddRoute, ClearUnderlay, CreatePort, DeletePort, DumpCounters, DumpLayer, DumpUft,
-    DumpV2b, DumpV2p, ListBoundaryNat, ListPorts, SetExternalIps, SetFwRules, SetUnderlay, SetV2b,
-    SetV2p, ShowUnderlay,
+    DumpV2b, DumpV2p, ListBoundaryNat, ListPorts, SetExternalIps, SetFwRules, SetMtu, SetUnderlay,
+    SetV2b, SetV2p, ShowUnderlay,
 };
 use oxide_vpc_api::{
     ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, PortRange, RouterTarget, V2bEntry,
@@ -46,6 +46,10 @@ impl Platform for Broken {
 
     fn delete_device(&mut self, _port: PortId, _name: &PortName) -> Result<(), OpteError> {
         Err(OpteError::System("the device is busy".into()))
+    }
+
+    fn set_mtu(&mut self, _name: &PortName, _mtu: u16) -> Result<(), OpteError> {
+        Err(OpteError::System("the device is gone".into()))
     }
 
     fn set_underlay(&mut self, _links: &[String]) -> Result<(), OpteError> {
@@ -197,6 +201,7 @@ fn ports() {
         "underlay",
     );
     refused(DeletePort { name: Guest(6).port() }, "NotFound", "guest6");
+    refused(SetMtu { port: port(), mtu: 100 }, "Invalid", "MTU");
     refused(DumpUft { port: Guest(6).port() }, "NotFound", "guest6");
     refused(DumpLayer { port: port(), layer: "cake".into() }, "Invalid", "gateway, firewall");
 }
@@ -222,6 +227,8 @@ fn the_system_may_refuse() {
     expect(&refusal(&mut host, &mut Broken, &create), "System", "no device");
     let delete = DeletePort { name: port() };
     expect(&refusal(&mut host, &mut Broken, &delete), "System", "busy");
+    let mtu = SetMtu { port: port(), mtu: 1400 };
+    expect(&refusal(&mut host, &mut Broken, &mtu), "System", "the device is gone");
     assert!(matches!(talk(&mut host).as_slice(), [Left::Underlay(_)]), "the port works on");
     host.request(&create).unwrap();
     let mut empty = Hypervisor::new(DriverOptions::new(1));

@@ -89,7 +89,7 @@ fn way_back<H: Host>(device: &Arc<Device<H>>, from: &OuterFacts, answer: &[u8]) 
         (from.src, from.vni)
     };
     let options = GeneveOptions::NONE;
-    let src = device.underlay_ip;
+    let src = device.underlay_ip();
     Some(Outer { src, dst, source_port: SOURCE_PORT, vni, options, traffic_class: 0 })
 }
 

@@ -209,8 +209,8 @@ impl<H: Host> Driver<H> {
             return Ok(None);
         }
         let ether: &Ether = view(frame.head(), rewrite.strip.into())?;
-        let device = switch.guest(outer.vni, MacAddr(ether.dst));
-        device.filter(|d| d.underlay_ip == outer.dst).ok_or(DropReason::NoPort).map(Some)
+        let device = switch.guest(outer.vni, MacAddr(ether.dst), outer.dst);
+        device.ok_or(DropReason::NoPort).map(Some)
     }
 
     /// Removes flows of all ports that were idle for too long. To be called a few times a second by
@@ -361,8 +361,7 @@ fn arrival<'a, H: Host, F: Frame>(
     if mac.is_multicast() {
         return Err(DropReason::Multicast);
     }
-    let device = switch.guest(outer.vni, mac);
-    let device = device.filter(|device| device.underlay_ip == outer.dst);
+    let device = switch.guest(outer.vni, mac, outer.dst);
     let device = device.ok_or(DropReason::NoPort)?;
     Ok(Look::new(device, parse(frame, outer.inner, outer.mark())))
 }

@@ -24,18 +24,14 @@ use oxide_vpc_api::dump::{
     PortInfo, RuleInfo, TcpFlowInfo,
 };
 use oxide_vpc_api::request::DumpCounters;
-use oxide_vpc_api::{ExternalIps, PortState, SnatRange};
+use oxide_vpc_api::{ExternalIps, SnatRange};
 
 pub(crate) fn port<H: Host>(managed: &Managed<H>) -> PortInfo {
     let config = managed.vpc.config();
     let external = || config.families().map(|family| &family.external);
     PortInfo {
         name: managed.device.name.clone(),
-        state: if managed.device.port.is_running() {
-            PortState::Running
-        } else {
-            PortState::Paused
-        },
+        state: managed.state,
         mac: config.mac,
         vni: config.vni,
         mtu: config.mtu,

@@ -31,6 +31,9 @@ pub trait Platform {
     /// Removes it again.
     fn delete_device(&mut self, port: PortId, name: &PortName) -> Result<(), OpteError>;
 
+    /// Changes the MTU of the network device of a port.
+    fn set_mtu(&mut self, name: &PortName, mtu: u16) -> Result<(), OpteError>;
+
     /// Opens the links of the underlay.
     fn set_underlay(&mut self, links: &[String]) -> Result<(), OpteError>;
 

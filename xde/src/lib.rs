@@ -34,6 +34,7 @@ pub mod driver;
 mod dump;
 pub mod host;
 mod management;
+mod port_life;
 mod switch;
 
 pub use driver::Driver;

@@ -12,6 +12,7 @@ use crate::dispatch::{refuse_version, serve};
 use crate::driver::Driver;
 use crate::dump;
 use crate::host::{Moment, Platform, PortId};
+use crate::port_life::{CHANGE, CLEAR, LOOK};
 use crate::switch::{Device, Switch};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -29,10 +30,12 @@ use oxide_vpc::settings::idle_limits;
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::dump::UnderlayInfo;
 use oxide_vpc_api::request::*;
-use oxide_vpc_api::{GuestLocation, IpConfig, PortName, PortSettings, V2pEntry};
+use oxide_vpc_api::{GuestLocation, IpConfig, PortName, PortSettings, PortState, V2pEntry};
 
 /// Most ports of one host.
 pub const MAX_PORTS: usize = 4096;
+/// Last code of the requests about the life of a port.
+const LAST_OF_LIFE: u16 = 119;
 /// Most links of the underlay.
 pub const MAX_LINKS: usize = 8;
 
@@ -40,6 +43,9 @@ pub const MAX_LINKS: usize = 8;
 pub(crate) struct Managed<H: Host> {
     pub device: Arc<Device<H>>,
     pub vpc: VpcPort,
+    pub state: PortState,
+    /// When it came into that state.
+    pub since: Moment,
 }
 
 /// All that a host has been told.
@@ -47,7 +53,7 @@ pub(crate) struct Management<H: Host> {
     pub ports: BTreeMap<PortName, Managed<H>>,
     pub maps: Arc<Mappings>,
     underlay: Vec<String>,
-    space: ReservationSpace,
+    pub space: ReservationSpace,
     next_id: u32,
 }
 
@@ -77,7 +83,7 @@ impl<H: Host> Management<H> {
             return refusal;
         }
         match header.code {
-            CreatePort::CODE => serve(body, |r| self.create(driver, platform, r)),
+            CreatePort::CODE => serve(body, |r| self.create(driver, platform, now, r)),
             DeletePort::CODE => serve(body, |r| self.delete(driver, platform, r)),
             SetUnderlay::CODE => serve(body, |r| self.set_underlay(platform, r)),
             ClearUnderlay::CODE => serve(body, |ClearUnderlay {}| self.clear_underlay(platform)),
@@ -85,7 +91,9 @@ impl<H: Host> Management<H> {
                 serve(body, |ShowUnderlay {}| Ok(UnderlayInfo { links: self.underlay.clone() }))
             }
             DumpCounters::CODE => serve(body, |r| dump::counters(self, driver, platform, r)),
-            SetPortSettings::CODE => serve(body, |r| self.set_settings(driver, now, r)),
+            code @ SetPortSettings::CODE..=LAST_OF_LIFE => {
+                self.serve_life(driver, platform, now, code, body)
+            }
             SetV2p::CODE..=DumpV2b::CODE => self.serve_mapping(header.code, body),
             _ => self.serve_port(header.code, now, body),
         }
@@ -126,11 +134,16 @@ impl<H: Host> Management<H> {
             DumpLayer::CODE => serve(body, |r: DumpLayer| {
                 self.port(&r.port).and_then(|managed| dump::layer(managed, &r.layer))
             }),
-            DumpUft::CODE => serve(body, |r: DumpUft| self.look(&r.port, |m| dump::flows(m, now))),
-            DumpTcpFlows::CODE => {
-                serve(body, |r: DumpTcpFlows| self.look(&r.port, dump::tcp_flows))
-            }
+            DumpUft::CODE => serve(body, |r: DumpUft| {
+                self.permit(&r.port, "show its flows", LOOK)?;
+                self.look(&r.port, |m| dump::flows(m, now))
+            }),
+            DumpTcpFlows::CODE => serve(body, |r: DumpTcpFlows| {
+                self.permit(&r.port, "show its flows", LOOK)?;
+                self.look(&r.port, dump::tcp_flows)
+            }),
             ClearUft::CODE => serve(body, |r: ClearUft| {
+                self.permit(&r.port, "clear its flows", CLEAR)?;
                 self.look(&r.port, |managed| managed.device.port.clear_flows())
             }),
             AddFwRule::CODE => serve(body, |r: AddFwRule| {
@@ -157,9 +170,6 @@ impl<H: Host> Management<H> {
                 self.look(&r.port, |managed| managed.device.port.sweep())?;
                 self.space.tidy();
                 Ok(())
-            }),
-            ShowPortSettings::CODE => serve(body, |r: ShowPortSettings| {
-                self.look(&r.port, |managed| managed.vpc.config().settings.clone())
             }),
             AttachSubnet::CODE..=ListPrefixes::CODE => self.serve_prefixes(code, body),
             code => unknown(code),
@@ -197,18 +207,19 @@ impl<H: Host> Management<H> {
     }
 
     /// Changes what a port has been told, and publishes it.
-    fn change<T>(
+    pub fn change<T>(
         &mut self,
         name: &PortName,
         change: impl FnOnce(&mut VpcPort, &mut ReservationSpace) -> Result<T, OpteError>,
     ) -> Result<T, OpteError> {
+        self.permit(name, "change it", CHANGE)?;
         let managed = self.ports.get_mut(name).ok_or_else(|| OpteError::not_found("port", name))?;
         let answer = change(&mut managed.vpc, &mut self.space)?;
         managed.device.port.publish(rules(&managed.vpc, &self.maps));
         Ok(answer)
     }
 
-    fn set_maps(&mut self, maps: Mappings) {
+    pub fn set_maps(&mut self, maps: Mappings) {
         self.maps = Arc::new(maps);
         for managed in self.ports.values() {
             managed.device.port.publish(rules(&managed.vpc, &self.maps));
@@ -219,6 +230,7 @@ impl<H: Host> Management<H> {
         &mut self,
         driver: &Driver<H>,
         platform: &mut dyn Platform,
+        now: Moment,
         CreatePort { name, config }: CreatePort,
     ) -> Result<(), OpteError> {
         if self.underlay.is_empty() {
@@ -266,10 +278,10 @@ impl<H: Host> Management<H> {
             name: name.clone(),
             vni: config.vni,
             mac: config.mac,
-            underlay_ip: config.underlay_ip,
+            underlay_ip: H::Lock::new(config.underlay_ip),
             port,
         });
-        self.ports.insert(name, Managed { device, vpc });
+        self.ports.insert(name, Managed { device, vpc, state: PortState::Running, since: now });
         self.set_maps(maps);
         self.set_switch(driver);
         Ok(())
@@ -295,22 +307,7 @@ impl<H: Host> Management<H> {
         Ok(())
     }
 
-    fn set_settings(
-        &mut self,
-        driver: &Driver<H>,
-        now: Moment,
-        SetPortSettings { port, settings }: SetPortSettings,
-    ) -> Result<(), OpteError> {
-        self.port(&port)?;
-        let limit = flow_limit(driver, &settings)?;
-        self.change(&port, |vpc, space| vpc.set_settings(settings, space))?;
-        self.look(&port, |managed| {
-            managed.device.port.set_flow_limit(limit, now);
-            managed.device.port.reschedule();
-        })
-    }
-
-    fn set_switch(&self, driver: &Driver<H>) {
+    pub fn set_switch(&self, driver: &Driver<H>) {
         let devices = self.ports.values().map(|managed| managed.device.clone());
         let switch = Arc::new(Switch::new(devices, driver.options.seed));
         driver.switch.with(|current| *current = switch);
@@ -346,7 +343,7 @@ impl<H: Host> Management<H> {
     }
 }
 
-fn unknown(code: u16) -> Vec<u8> {
+pub(crate) fn unknown(code: u16) -> Vec<u8> {
     let boundary = [AddBoundaryNat::CODE, RemBoundaryNat::CODE, ListBoundaryNat::CODE];
     let error = if boundary.contains(&code) {
         OpteError::BadState("this host is no boundary: ask an 'xde boundary'".into())
@@ -357,7 +354,10 @@ fn unknown(code: u16) -> Vec<u8> {
 }
 
 /// Most flows of a port with these settings.
-fn flow_limit<H: Host>(driver: &Driver<H>, settings: &PortSettings) -> Result<u32, OpteError> {
+pub(crate) fn flow_limit<H: Host>(
+    driver: &Driver<H>,
+    settings: &PortSettings,
+) -> Result<u32, OpteError> {
     let host = driver.options.flow_limit;
     match settings.flows.limit {
         Some(limit) if limit > host => Err(OpteError::Limit {
@@ -368,7 +368,7 @@ fn flow_limit<H: Host>(driver: &Driver<H>, settings: &PortSettings) -> Result<u3
     }
 }
 
-fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
+pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
     PolicyRules {
         layers: vpc.layers(),
         host_tables: maps.clone(),
@@ -378,7 +378,7 @@ fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
 }
 
 /// Where the guest of a port is: on this host.
-fn self_mappings(config: &oxide_vpc_api::PortConfig) -> impl Iterator<Item = V2pEntry> {
+pub(crate) fn self_mappings(config: &oxide_vpc_api::PortConfig) -> impl Iterator<Item = V2pEntry> {
     let location = GuestLocation { mac: config.mac, underlay_ip: config.underlay_ip };
     config.families().map(move |family| V2pEntry {
         vni: config.vni,

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
-use opte::host::Host;
+use opte::host::{Host, Lock};
 use opte::port::Port;
 use opte_api::{MacAddr, Vni};
 use oxide_vpc_api::PortName;
@@ -27,10 +27,28 @@ pub struct Device<H: Host> {
     pub vni: Vni,
     /// MAC address of its guest.
     pub mac: MacAddr,
-    /// Outer source address of what it sends.
-    pub underlay_ip: Ipv6Addr,
+    /// Outer source address of what it sends. It may change; a new switch follows.
+    pub(crate) underlay_ip: H::Lock<Ipv6Addr>,
     /// The engine's port.
     pub port: Port<H>,
+}
+
+impl<H: Host> Device<H> {
+    /// Outer source address of what it sends.
+    pub fn underlay_ip(&self) -> Ipv6Addr {
+        self.underlay_ip.with(|ip| *ip)
+    }
+
+    /// Changes that.
+    pub(crate) fn set_underlay_ip(&self, underlay_ip: Ipv6Addr) {
+        self.underlay_ip.with(|ip| *ip = underlay_ip);
+    }
+}
+
+/// A device, and the underlay address that it had when the switch was made.
+struct Place<H: Host> {
+    device: Arc<Device<H>>,
+    underlay_ip: Ipv6Addr,
 }
 
 /// All devices of a host.
@@ -38,7 +56,7 @@ pub struct Switch<H: Host> {
     by_id: BTreeMap<PortId, Arc<Device<H>>>,
     /// Few, and asked for with each packet that leaves.
     underlay_ips: Vec<u128>,
-    by_address: hashbrown::HashMap<(Vni, MacAddr), Arc<Device<H>>, foldhash::fast::FixedState>,
+    by_address: hashbrown::HashMap<(Vni, MacAddr), Place<H>, foldhash::fast::FixedState>,
 }
 
 impl<H: Host> Switch<H> {
@@ -53,8 +71,10 @@ impl<H: Host> Switch<H> {
             )),
         };
         for device in devices {
-            switch.by_address.insert((device.vni, device.mac), device.clone());
-            switch.underlay_ips.push(device.underlay_ip.to_bits());
+            let underlay_ip = device.underlay_ip();
+            let place = Place { device: device.clone(), underlay_ip };
+            switch.by_address.insert((device.vni, device.mac), place);
+            switch.underlay_ips.push(underlay_ip.to_bits());
             switch.by_id.insert(device.id, device);
         }
         switch.underlay_ips.sort_unstable();
@@ -67,9 +87,11 @@ impl<H: Host> Switch<H> {
         self.by_id.get(&id)
     }
 
-    /// The device of the guest with this address in this VPC.
-    pub fn guest(&self, vni: Vni, mac: MacAddr) -> Option<&Arc<Device<H>>> {
-        self.by_address.get(&(vni, mac))
+    /// The device of the guest with this address in this VPC, if this is its underlay address.
+    #[inline]
+    pub fn guest(&self, vni: Vni, mac: MacAddr, underlay_ip: Ipv6Addr) -> Option<&Arc<Device<H>>> {
+        let place = self.by_address.get(&(vni, mac))?;
+        (place.underlay_ip == underlay_ip).then_some(&place.device)
     }
 
     /// Guests of this host have this underlay address.

@@ -10,6 +10,7 @@ pub mod external;
 pub mod firewall;
 pub mod flow;
 pub mod layer;
+pub mod life;
 pub mod mapping;
 pub mod port;
 pub mod prefix;
@@ -27,6 +28,7 @@ use crate::console::{Console, Xde};
 pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Result<()> {
     match command {
         Command::Port(command) => command.run(console),
+        Command::Life(command) => command.run(console),
         Command::Settings(command) => command.run(console),
         Command::Underlay(command) => command.run(console),
         Command::Layer(command) => command.run(console),

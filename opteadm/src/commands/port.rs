@@ -179,7 +179,8 @@ fn family(
 }
 
 impl DhcpArgs {
-    fn into_config(self) -> DhcpConfig {
+    /// As the engine takes it.
+    pub fn into_config(self) -> DhcpConfig {
         let mut config = DhcpConfig {
             hostname: self.hostname,
             host_domain: self.host_domain,

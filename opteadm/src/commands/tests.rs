@@ -164,6 +164,25 @@ fn settings_are_changed_by_name() {
 }
 
 #[test]
+fn ports_are_started_paused_reset_and_changed() {
+    check("start-port opte0", StartPort { port: port() });
+    check("pause-port opte0", PausePort { port: port() });
+    check("reset-port opte0", ResetPort { port: port() });
+    check("set-mtu -p opte0 8500", SetMtu { port: port(), mtu: 8500 });
+    let underlay_ip = of("fd00:1::2");
+    check(
+        "set-underlay-address -p opte0 fd00:1::2",
+        SetUnderlayAddress { port: port(), underlay_ip },
+    );
+    let dhcp = DhcpConfig {
+        hostname: Some(of("web")),
+        dns4: vec![of("1.1.1.1")],
+        ..DhcpConfig::default()
+    };
+    check("set-dhcp -p opte0 --hostname web --dns 1.1.1.1", SetDhcp { port: port(), dhcp });
+}
+
+#[test]
 fn create_xde_with_little() {
     let mut expected = dual_stack();
     let config = &mut expected.config;
@@ -444,6 +463,12 @@ fn every_request_has_a_command() {
         "list-prefixes -p opte0",
         "set-port-settings -p opte0 --default",
         "show-port-settings -p opte0",
+        "set-mtu -p opte0 1400",
+        "set-dhcp -p opte0",
+        "set-underlay-address -p opte0 fd00::2",
+        "start-port opte0",
+        "pause-port opte0",
+        "reset-port opte0",
     ];
     let mut sent: Vec<u16> =
         lines.iter().flat_map(|line| typed(line, "").0).map(|(code, _)| code).collect();

@@ -89,12 +89,14 @@ impl fmt::Display for PortName {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
-    /// Created, not started.
+    /// Has no flows, and takes no packets: after a reset.
     Ready,
     /// Takes packets.
     Running,
     /// Stopped for a while; flows are kept.
     Paused,
+    /// Made of what was saved of another port, flows and all; not started.
+    Restored,
 }
 
 impl fmt::Display for PortState {
@@ -103,6 +105,7 @@ impl fmt::Display for PortState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Restored => "restored",
         })
     }
 }

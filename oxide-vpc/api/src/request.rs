@@ -11,11 +11,12 @@ use crate::dump::{
     CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
 };
 use crate::{
-    Attachment, BoundaryNat, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName,
-    PortSettings, Prefixes, RouteEntry, V2bEntry, V2pEntry,
+    Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayMap, PortConfig,
+    PortName, PortSettings, Prefixes, RouteEntry, V2bEntry, V2pEntry,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 use opte_api::frame::Request;
 use opte_api::{Direction, IpCidr};
 use serde::{Deserialize, Serialize};
@@ -207,6 +208,43 @@ requests! {
         /// The port.
         port: PortName,
     } -> PortSettings;
+    /// Changes the MTU of a port and of its device; guests learn of it by DHCP and NDP.
+    102 SetMtu {
+        /// The port.
+        port: PortName,
+        /// Largest IP packet of the guest's link, in bytes.
+        mtu: u16,
+    } -> ();
+    /// Replaces what DHCP and DHCPv6 tell the guest of a port.
+    103 SetDhcp {
+        /// The port.
+        port: PortName,
+        /// All that they tell.
+        dhcp: DhcpConfig,
+    } -> ();
+    /// Changes the outer source address of what a port sends; other hosts must be told by
+    /// [`SetV2p`], boundaries by [`AddBoundaryNat`].
+    104 SetUnderlayAddress {
+        /// The port.
+        port: PortName,
+        /// The address.
+        underlay_ip: Ipv6Addr,
+    } -> ();
+    /// Lets a port take packets, whatever its state.
+    105 StartPort {
+        /// The port.
+        port: PortName,
+    } -> ();
+    /// Lets a running port take no packets, and keep all its flows as they are.
+    106 PausePort {
+        /// The port.
+        port: PortName,
+    } -> ();
+    /// Stops a port and removes its flows; all that it was told stays.
+    107 ResetPort {
+        /// The port.
+        port: PortName,
+    } -> ();
     /// Attaches a subnet to the guest of a port, or attaches it in another way.
     120 AttachSubnet {
         /// The port.

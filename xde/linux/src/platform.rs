@@ -88,6 +88,11 @@ impl Platform for LinuxPlatform {
         removed.map_err(|error| refused("closing a port's device", &error))
     }
 
+    fn set_mtu(&mut self, name: &PortName, mtu: u16) -> Result<(), OpteError> {
+        link::set_mtu(name.as_str(), mtu)
+            .map_err(|error| refused("setting the MTU of a port's device", &error))
+    }
+
     fn set_underlay(&mut self, links: &[String]) -> Result<(), OpteError> {
         let indices = links.iter().map(|name| index(name)).collect::<Result<Vec<_>, _>>()?;
         let underlays = UdpUnderlay::open(&indices, check::joining(), self.crew.size());
