@@ -11,7 +11,8 @@
 use crate::drop_reason::DropReason;
 use crate::edit::{HeaderEdit, OuterEdit};
 use crate::event::{
-    DecideBegun, DecideEnded, FlowEnd, FlowOpened, NextHop, RuleMatched, TcpChanged, rule_number,
+    DecideBegun, DecideEnded, FlowEnd, FlowOpened, NextHop, RuleMatched, Stamped, TcpChanged,
+    rule_number,
 };
 use crate::flow::{Flow, NewFlow, Opening};
 use crate::flow_key::FlowKey;
@@ -19,6 +20,7 @@ use crate::flow_table::InsertError;
 use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
+use crate::meta::SLOTS;
 use crate::policy::Policy;
 use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
@@ -109,6 +111,16 @@ impl<H: Host> Port<H> {
                 port: self.id,
                 direction: direction as u8,
                 layer,
+                key: key.as_ref().map(Into::into).unwrap_or_default(),
+            });
+        }
+        for slot in 0..SLOTS {
+            let Some(bits) = walk.meta.bits_at(slot) else { continue };
+            self.observer.tell(|| Stamped {
+                port: self.id,
+                direction: direction as u8,
+                slot: slot as u8,
+                value: bits.to_be_bytes(),
                 key: key.as_ref().map(Into::into).unwrap_or_default(),
             });
         }

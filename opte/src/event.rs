@@ -175,6 +175,19 @@ events! {
         /// The packet's flow as it came.
         key: KeyShown,
     }
+    /// A layer stamped something into the metadata of a packet that ran no stored transform.
+    "stamped" Stamped {
+        /// Number of the port.
+        port: u32,
+        /// 0 out, 1 in.
+        direction: u8,
+        /// Number of the slot.
+        slot: u8,
+        /// Its value: the last bytes of these.
+        value: [u8; 16],
+        /// The packet's flow as it came.
+        key: KeyShown,
+    }
     /// A connection was entered in the flow table.
     "flow-opened" FlowOpened {
         /// The rule that let it be, or [`NO_RULE`].

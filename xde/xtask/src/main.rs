@@ -15,6 +15,7 @@ mod load;
 mod peers;
 mod setup;
 mod shell;
+mod tracing;
 mod workspace;
 
 use anyhow::Result;
@@ -71,6 +72,12 @@ enum Command {
     Bench(commands::bench::Options),
     /// Measure the data path beside those of the kernel and of Open vSwitch (as root)
     Peers(peers::Options),
+    /// Write what tracers know of the engine's events: dtrace/lib
+    Dtrace {
+        /// Only say whether it is up to date
+        #[arg(long)]
+        check: bool,
+    },
     /// Handle labs that were left up
     Lab {
         #[command(subcommand)]
@@ -121,6 +128,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Bench(options) => commands::bench::run(&options),
         Command::Lab { command: LabCommand::Clean } => commands::demo::clean(),
         Command::Ci => commands::ci(),
+        Command::Dtrace { check } => tracing::run(check),
         Command::Peers(options) => commands::peers::run(&options),
         Command::Load { load } => load::run(load).map(|()| true),
         Command::Inject { kind, target, count } => {

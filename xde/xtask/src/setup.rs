@@ -33,6 +33,7 @@ pub const LAB: &[Tool] = &[
     tool("ping", "iputils-ping"),
     tool("traceroute", "traceroute"),
     tool("curl", "curl"),
+    tool("bpftrace", "bpftrace"),
 ];
 
 /// What the lab's measurements run.

@@ -52,6 +52,7 @@ macro_rules! probes {
 probes! {
     dropped "dropped"
     rule__matched "rule-matched"
+    stamped "stamped"
     flow__opened "flow-opened"
     flow__ended "flow-ended"
     tcp__state "tcp-state"

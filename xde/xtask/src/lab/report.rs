@@ -56,6 +56,18 @@ pub struct Report {
     tally: Tally,
 }
 
+/// What a check answers that cannot run on this machine, and why.
+#[derive(Debug)]
+pub struct CannotRun(pub &'static str);
+
+impl std::fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for CannotRun {}
+
 impl Report {
     /// An empty table; colours and the line of the running check only on a terminal.
     pub fn new() -> Self {
@@ -80,6 +92,10 @@ impl Report {
             Ok(detail) => {
                 self.tally.passed += 1;
                 self.line(("32", "ok"), title, detail, Some(begin.elapsed()));
+            }
+            Err(error) if error.is::<CannotRun>() => {
+                self.tally.skipped += 1;
+                self.line(("33", "skip"), title, &error.to_string(), None);
             }
             Err(error) => {
                 self.tally.failed += 1;

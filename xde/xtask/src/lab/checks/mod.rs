@@ -14,6 +14,7 @@ mod firewall;
 mod inside;
 mod observe;
 mod outside;
+mod tracing;
 
 use crate::lab::Lab;
 use crate::lab::topology::Guest;
@@ -41,6 +42,7 @@ pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
         firewall::CHECKS,
         outside::CHECKS,
         observe::CHECKS,
+        tracing::CHECKS,
         bad_input::CHECKS,
     ]
     .into_iter()
