@@ -189,7 +189,10 @@ fn octets<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 fn send(world: &World, guest: usize, direction: Direction, frame: &mut Buffer) {
     let mut batch = Batch::default();
     let port = &world.devices[guest].port;
-    assert!(pass(port, world.now, direction, frame, &mut batch), "a packet is not forwarded");
+    assert!(
+        pass(port, &port.policy(), world.now, direction, frame, &mut batch),
+        "a packet is not forwarded"
+    );
 }
 
 /// A batch of frames of random connections.

@@ -101,8 +101,9 @@ impl<'a> Opener<'a> {
     pub fn open(&mut self) {
         let mut batch = Batch::default();
         let port = &self.world.devices[self.traffic.guest].port;
+        let policy = port.policy();
         for frame in &mut self.frames {
-            assert!(pass(port, self.clock.now(), Direction::Out, frame, &mut batch));
+            assert!(pass(port, &policy, self.clock.now(), Direction::Out, frame, &mut batch));
         }
         let side = *batch.tally.side(Direction::Out);
         assert_eq!((side.hits, side.misses), (0, self.frames.len() as u64));

@@ -12,6 +12,7 @@ use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::outer::Outer;
+use opte::policy::Policy;
 use opte::port::{Batch, Port, Turn, Verdict};
 use opte_api::Direction;
 use oxide_vpc::overlay::DIALECT;
@@ -31,11 +32,12 @@ pub fn parse(direction: Direction, frame: &Buffer) -> Result<Headers, DropReason
     Headers::parse(head, frame.len(), ether, mark)
 }
 
-/// Takes a packet through a port, and does to the frame what the engine says. False if it is not
+/// Takes a packet through a port by a policy of it, and does to the frame what the engine says. False if it is not
 /// forwarded.
 #[inline]
 pub fn pass(
     port: &Port<BenchHost>,
+    policy: &Policy,
     now: Moment,
     direction: Direction,
     frame: &mut Buffer,
@@ -43,7 +45,7 @@ pub fn pass(
 ) -> bool {
     let headers = parse(direction, frame);
     let headers = headers.as_ref().map_err(|reason| *reason);
-    match port.process(Turn { direction, now, cell: None }, frame, headers, batch) {
+    match port.process(Turn { policy, direction, now, cell: None }, frame, headers, batch) {
         Verdict::Forward => {
             frame.rewrite(&batch.rewrite);
             true

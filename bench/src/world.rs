@@ -9,7 +9,6 @@ use crate::packet::Family;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 use opte::host::{Blind, Host, Lock};
-use opte::policy::PolicyRules;
 use opte::port::Port;
 use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_request};
 use opte_api::{MacAddr, OpteError, Vni};
@@ -210,26 +209,11 @@ impl World {
         self.request(&unrelated_rules(count, 0));
     }
 
-    /// Gives the guest's port `count` more routes for other destinations. This goes past the
-    /// requests, which take one route each and make the table anew for each.
+    /// Gives the guest's port `count` more routes for other destinations.
     pub fn set_routes(&self, count: usize) {
-        let all = [Family::V4, Family::V6].into_iter().flat_map(routes);
-        let all = all.chain((0..count).map(unrelated_route));
-        let compiled: Vec<_> = (0..)
-            .zip(all)
-            .map(|(id, route)| {
-                let rule = oxide_vpc::router::compile(opte::rule::RuleId(id), &route);
-                (route, Arc::new(rule))
-            })
-            .collect();
-        let policy = self.port().policy();
-        let mut layers = policy.rules.layers.clone();
-        for layer in &mut layers {
-            if layer.name == oxide_vpc::router::NAME {
-                *layer = Arc::new(oxide_vpc::router::with_routes(layer, &compiled));
-            }
+        for route in (0..count).map(unrelated_route) {
+            self.request(&AddRoute { port: port_name(0), route });
         }
-        self.port().publish(PolicyRules { layers, ..policy.rules.clone() });
     }
 }
 

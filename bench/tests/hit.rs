@@ -42,7 +42,8 @@ fn hits(world: &World, flows: &Flows, direction: Direction) -> Vec<(Vec<u8>, Vec
     let pairs = (0..flows.count()).map(|index| {
         let (before, mut batch) = (packet(flows, direction, index), Batch::default());
         let mut frame = Buffer::new(&before);
-        assert!(pass(world.port(), world.now, direction, &mut frame, &mut batch));
+        let (port, policy) = (world.port(), world.port().policy());
+        assert!(pass(port, &policy, world.now, direction, &mut frame, &mut batch));
         assert_eq!(batch.tally.side(direction).hits, 1);
         (before, frame.bytes().to_vec())
     });

@@ -35,6 +35,27 @@ use opte_api::Direction;
 /// How often a packet may lose a race against another CPU before it is given up.
 const ROUNDS: usize = 4;
 
+/// What became of one attempt to decide about a packet.
+enum Round {
+    /// It is decided.
+    Done(Passed),
+    /// Another CPU was faster, or the connection ended: to be decided again.
+    Again,
+    /// A newer policy ended what the packet has just opened outside of its VPC: to be decided again,
+    /// by that policy. Such a packet passes no other port, so it sees no other policy.
+    Renew,
+}
+
+/// How a flow was entered.
+enum Entered {
+    /// It is there.
+    Yes,
+    /// A newer policy has ended it at once.
+    Over,
+    /// Its place is taken.
+    Taken,
+}
+
 /// A packet on the slow path.
 struct Packet<'a> {
     direction: Direction,
@@ -47,14 +68,13 @@ impl<H: Host> Port<H> {
     /// A packet that belongs to no flow: it is answered, or it ends.
     pub(crate) fn decide_without_flow<F: Frame>(
         &self,
-        direction: Direction,
+        turn: Turn<'_>,
         frame: &F,
         headers: &Headers,
     ) -> Result<Passed, DropReason> {
-        let policy = self.policy();
         let mut walk = Walk::new(
-            &policy.rules,
-            direction,
+            &turn.policy.rules,
+            turn.direction,
             Facts::of(headers),
             0,
             None,
@@ -69,7 +89,7 @@ impl<H: Host> Port<H> {
 
     pub(crate) fn decide<F: Frame>(
         &self,
-        turn: Turn,
+        turn: Turn<'_>,
         frame: &mut F,
         headers: &Headers,
         key: FlowKey,
@@ -78,24 +98,25 @@ impl<H: Host> Port<H> {
         let packet = Packet { direction: turn.direction, headers, key, now: turn.now };
         let (port, direction) = (self.id, turn.direction as u8);
         self.observer.tell(|| DecideBegun { port, direction });
-        let decided = self.rounds(&packet, frame, batch);
+        let decided = self.rounds(turn.policy, &packet, frame, batch);
         self.observer.tell(|| DecideEnded { port, direction });
         decided
     }
 
     fn rounds<F: Frame>(
         &self,
+        policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
         batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
+        let mut newer = None;
         for _ in 0..ROUNDS {
-            // What another CPU did meanwhile may be due to another policy.
-            let policy = self.policy_of(batch);
-            let decided = self.round(&policy, packet, frame, &mut batch.rewrite);
-            batch.policy = Some(policy);
-            if let Some(passed) = decided? {
-                return Ok(passed);
+            let policy = newer.as_deref().unwrap_or(policy);
+            match self.round(policy, packet, frame, &mut batch.rewrite)? {
+                Round::Done(passed) => return Ok(passed),
+                Round::Again => {}
+                Round::Renew => newer = Some(self.policy()),
             }
         }
         Err(DropReason::FlowConflict)
@@ -127,23 +148,15 @@ impl<H: Host> Port<H> {
         passed
     }
 
-    /// The policy in force: that of the batch's last packet if there is no newer one, since to ask
-    /// for it costs CPUs that decide at the same time.
-    fn policy_of(&self, batch: &mut Batch) -> Arc<Policy> {
-        let known = batch.policy.take();
-        let known = known.filter(|policy| policy.generation == self.generation());
-        known.unwrap_or_else(|| self.policy())
-    }
-
     fn round<F: Frame>(
         &self,
         policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
         rewrite: &mut Rewrite,
-    ) -> Result<Option<Passed>, DropReason> {
+    ) -> Result<Round, DropReason> {
         if packet.headers.is_icmp_error() {
-            return self.decide_error(policy, packet, frame, rewrite).map(Some);
+            return self.decide_error(policy, packet, frame, rewrite).map(Round::Done);
         }
         match self.flows.find(&packet.key, packet.direction) {
             Some(flow) => self.follow(policy, packet, frame, &flow, rewrite),
@@ -163,7 +176,7 @@ impl<H: Host> Port<H> {
         Transform::compile(edit, &packet.key, packet.headers, |path| self.paths.share(path))
     }
 
-    /// A packet of a connection. `None`: the connection ended, and the packet may open another.
+    /// A packet of a connection. If the connection ended, the packet may open another.
     fn follow<F: Frame>(
         &self,
         policy: &Policy,
@@ -171,7 +184,7 @@ impl<H: Host> Port<H> {
         frame: &mut F,
         flow: &Arc<Flow<H>>,
         rewrite: &mut Rewrite,
-    ) -> Result<Option<Passed>, DropReason> {
+    ) -> Result<Round, DropReason> {
         let Packet { direction, headers, now, .. } = *packet;
         let opening = &flow.opening;
         let like_opening = direction == opening.direction
@@ -182,7 +195,7 @@ impl<H: Host> Port<H> {
             Ok(edit) => edit,
             Err(reason) => {
                 self.cut(flow, reason);
-                return Ok(None);
+                return Ok(Round::Again);
             }
         };
         let transform = match (edit, self.stored_transform(policy, packet, flow)) {
@@ -197,7 +210,7 @@ impl<H: Host> Port<H> {
                     Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
                 walk.origin(headers.mark);
                 if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
-                    return Ok(Some(Passed::Reply(bytes)));
+                    return Ok(Round::Done(Passed::Reply(bytes)));
                 }
                 self.compile(&walk.edit, packet)
             }
@@ -211,7 +224,7 @@ impl<H: Host> Port<H> {
                 Some(Outcome::NewConnection) => {
                     self.may_replace(policy, packet, flow)?;
                     self.end(flow, FlowEnd::Replaced);
-                    return Ok(None);
+                    return Ok(Round::Again);
                 }
                 Some(Outcome::Changed | Outcome::Closed) => {
                     self.flows.refresh(flow, &policy.rules.idle, now);
@@ -227,7 +240,7 @@ impl<H: Host> Port<H> {
             slot.stored.replace(stored)
         });
         drop(old); // Outside of the lock.
-        Ok(Some(Passed::Decided))
+        Ok(Round::Done(Passed::Decided))
     }
 
     fn tell_tcp(&self, packet: &Packet<'_>, flow: &Flow<H>, before: Option<TcpState>) {
@@ -314,14 +327,14 @@ impl<H: Host> Port<H> {
         self.compile(&edit, packet).apply(frame, headers, rewrite).map(|()| Passed::Decided)
     }
 
-    /// A packet that opens a connection. `None`: another CPU was faster.
+    /// A packet that opens a connection.
     fn open<F: Frame>(
         &self,
         policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
         rewrite: &mut Rewrite,
-    ) -> Result<Option<Passed>, DropReason> {
+    ) -> Result<Round, DropReason> {
         let Packet { direction, headers, key, now, .. } = *packet;
         let choice = self.chooser.hash(&key);
         let bytes = inner_bytes(frame, headers);
@@ -329,7 +342,7 @@ impl<H: Host> Port<H> {
             Walk::new(&policy.rules, direction, Facts::of(headers), choice, None, Some(bytes));
         walk.origin(headers.mark);
         if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
-            return Ok(Some(Passed::Reply(bytes)));
+            return Ok(Round::Done(Passed::Reply(bytes)));
         }
         let tracker = match headers.segment(frame.head()) {
             Some(segment) => {
@@ -350,24 +363,26 @@ impl<H: Host> Port<H> {
             generation: policy.generation,
         }));
         drop(walk);
-        if !self.enter(policy, packet, &flow, &transform)? {
-            return Ok(None);
+        match self.enter(policy, packet, &flow, &transform)? {
+            Entered::Taken => return Ok(Round::Again),
+            // Others may use its external port from now on.
+            Entered::Over if flow.binding().is_some() => return Ok(Round::Renew),
+            Entered::Over | Entered::Yes => {}
         }
         let len = frame.len() - usize::from(headers.ether);
         transform.apply(frame, headers, rewrite)?;
         self.flows.with_side(&flow, direction, |slot| slot.touch(now, len));
-        Ok(Some(Passed::Decided))
+        Ok(Round::Done(Passed::Decided))
     }
 
-    /// Enters a flow. False: the place was taken, or another policy ends it, and the packet is to
-    /// be decided again.
+    /// Enters a flow.
     fn enter(
         &self,
         policy: &Policy,
         packet: &Packet<'_>,
         flow: &Arc<Flow<H>>,
         transform: &Transform,
-    ) -> Result<bool, DropReason> {
+    ) -> Result<Entered, DropReason> {
         let insert = || {
             let transform = transform.clone();
             let stored = Stored { generation: policy.generation, transform };
@@ -394,17 +409,17 @@ impl<H: Host> Port<H> {
                     key: (&packet.key).into(),
                     back: flow.key(packet.direction.reverse()).into(),
                 });
-                Ok(self.stands(policy, flow))
+                Ok(if self.stands(policy, flow) { Entered::Yes } else { Entered::Over })
             }
             Err(InsertError::Full) => Err(DropReason::FlowTableFull),
             Err(InsertError::Exists(other)) if *other.key(packet.direction) == packet.key => {
-                Ok(false)
+                Ok(Entered::Taken)
             }
             // Its other end is the end of another connection, which may be over.
             Err(InsertError::Exists(other)) => match self.judge(policy, &other, None) {
                 Err(reason) => {
                     self.cut(&other, reason);
-                    Ok(false)
+                    Ok(Entered::Taken)
                 }
                 Ok(_) => Err(DropReason::FlowConflict),
             },

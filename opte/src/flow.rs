@@ -172,6 +172,13 @@ impl<H: Host> Flow<H> {
         !is_newer(generation, self.judged.load(Ordering::Relaxed))
     }
 
+    /// The number of the policy under which it was judged last, seen from a port whose newest
+    /// policy is `newest`.
+    pub fn judged(&self, newest: Generation) -> Generation {
+        let behind = (newest.0 as u32).wrapping_sub(self.judged.load(Ordering::Relaxed));
+        Generation(newest.0.saturating_sub(behind.into()))
+    }
+
     /// Notes that the connection stands under policy `generation`.
     pub fn set_judged(&self, generation: Generation) {
         let newer = |judged| is_newer(generation, judged).then_some(generation.0 as u32);

@@ -16,10 +16,11 @@ use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
 use crate::host::{Host, Moment};
 use crate::policy::{Policy, PolicyRules};
-use crate::port::Port;
+use crate::port::{NOTHING_TO_SWEEP, Port};
 use crate::rule::{Facts, RuleId};
 use crate::walk::{self, Bytes, Connection, Walk};
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 /// What becomes of a connection under a policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -164,15 +165,25 @@ impl<H: Host> Port<H> {
         }
     }
 
-    /// Judges every connection now, so that those which the policy has ended give back what they
-    /// hold.
-    pub fn sweep(&self) {
+    /// Judges some of the connections behind a change, at most so many, so that those which the
+    /// policy has ended give back what they hold. True if there are more.
+    pub fn sweep(&self, most: u32) -> bool {
+        let (end, at) = (self.flows.numbers(), self.sweep.load(Ordering::Acquire));
+        if at >= end {
+            // Unless somebody has just said that there is something to do.
+            let (done, relaxed) = (NOTHING_TO_SWEEP, Ordering::Relaxed);
+            return at < done && self.sweep.compare_exchange(at, done, relaxed, relaxed).is_err();
+        }
+        let first = self.sweep.fetch_add(most, Ordering::AcqRel);
+        // After the number was taken: who begins anew has published before.
         let policy = self.policy();
-        for flow in self.flows.flows() {
+        for number in first..first.saturating_add(most).min(end) {
+            let Some(flow) = self.flows.numbered(number) else { continue };
             if let Err(reason) = self.judge(&policy, &flow, None) {
                 self.cut(&flow, reason);
             }
         }
+        true
     }
 
     /// Asks whether a connection is still right under `policy`, unless it was asked before. If the
@@ -180,7 +191,7 @@ impl<H: Host> Port<H> {
     pub(crate) fn judge(
         &self,
         policy: &Policy,
-        flow: &Flow<H>,
+        flow: &Arc<Flow<H>>,
         own: Option<Bytes<'_>>,
     ) -> Result<Option<HeaderEdit>, CutReason> {
         if flow.is_judged(policy.generation) {
@@ -190,6 +201,9 @@ impl<H: Host> Port<H> {
         if let Some(reason) = sentence.reason() {
             return Err(reason);
         }
+        if !flow.is_judged(policy.idle_since) {
+            self.flows.refile(flow, &policy.rules.idle);
+        }
         flow.set_allowed_by(sentence.passage.and_then(|passage| passage.allowed_by));
         flow.set_judged(policy.generation);
         Ok(own.and(sentence.passage).map(|passage| passage.edit))
@@ -198,7 +212,7 @@ impl<H: Host> Port<H> {
     /// A flow that was just entered is still right. If there is another policy by now, who swept
     /// the flows under it may not have seen this one.
     pub(crate) fn stands(&self, decided: &Policy, flow: &Arc<Flow<H>>) -> bool {
-        if self.generation() == decided.generation {
+        if self.generation() <= decided.generation {
             return true;
         }
         if let Err(reason) = self.judge(&self.policy(), flow, None) {

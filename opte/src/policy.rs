@@ -14,7 +14,7 @@ use core::fmt;
 use core::net::IpAddr;
 use opte_api::Protocol;
 
-/// Number of a policy. Each change of a port's policy takes the next; none is used twice.
+/// Number of a change. Policies have the number of the change that made them; none is used twice.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Generation(pub u64);
 
@@ -83,8 +83,25 @@ pub struct AnswerPolicy {
 pub struct Policy {
     /// Its number.
     pub generation: Generation,
+    /// The policy since which idle limits are as they are.
+    pub idle_since: Generation,
     /// What decides.
     pub rules: PolicyRules,
+}
+
+impl Policy {
+    /// The first policy of a port.
+    pub const fn first(generation: Generation, rules: PolicyRules) -> Self {
+        Self { generation, idle_since: generation, rules }
+    }
+
+    /// The policy that comes after this one.
+    #[must_use]
+    pub fn next(&self, generation: Generation, rules: PolicyRules) -> Self {
+        let same_idle = self.rules.idle == rules.idle;
+        let idle_since = if same_idle { self.idle_since } else { generation };
+        Self { generation, idle_since, rules }
+    }
 }
 
 /// A policy without its number.
@@ -99,4 +116,16 @@ pub struct PolicyRules {
     pub idle: IdleLimits,
     /// What senders are told of packets that do not pass.
     pub answers: AnswerPolicy,
+}
+
+impl PolicyRules {
+    /// Made of the very same parts: there is nothing to publish.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_layers = || self.layers.iter().zip(&other.layers).all(|(a, b)| Arc::ptr_eq(a, b));
+        self.idle == other.idle
+            && self.answers == other.answers
+            && Arc::ptr_eq(&self.host_tables, &other.host_tables)
+            && self.layers.len() == other.layers.len()
+            && same_layers()
+    }
 }

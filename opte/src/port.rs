@@ -21,10 +21,10 @@ use crate::frame::{Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Lock, Moment, Observer};
 use crate::paths::Paths;
-use crate::policy::{Generation, Policy, PolicyRules};
+use crate::policy::{Generation, Policy};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use opte_api::Direction;
 
 /// What becomes of a packet.
@@ -39,8 +39,10 @@ pub enum Verdict {
 }
 
 /// The circumstances of one packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// By what it is decided: that of the snapshot which its batch loaded.
+    pub policy: &'a Policy,
     /// Which way it goes.
     pub direction: Direction,
     /// When.
@@ -56,8 +58,6 @@ pub struct Batch {
     pub tally: Tally,
     /// What is left to be done about the packet that was forwarded last.
     pub rewrite: Rewrite,
-    /// By which the last packet was decided that ran no stored transform.
-    pub(crate) policy: Option<Arc<Policy>>,
     /// What the sender of the packet that was dropped last is told: an inner frame to it.
     pub answer: Option<Vec<u8>>,
 }
@@ -86,6 +86,9 @@ pub struct PortOptions {
     pub caching: Caching,
 }
 
+/// No flow has this number: there is no change that flows are to be judged behind.
+pub(crate) const NOTHING_TO_SWEEP: u32 = u32::MAX / 2;
+
 /// A port.
 pub struct Port<H: Host> {
     pub(crate) id: u32,
@@ -96,8 +99,11 @@ pub struct Port<H: Host> {
     pub(crate) caching: Caching,
     pub(crate) paths: Paths<H>,
     pub(crate) answers: H::Lock<Bucket>,
+    /// The newest. Packets bring the one that they are decided by.
     policy: H::Lock<Arc<Policy>>,
     generation: AtomicU64,
+    /// Number of the next flow to be judged behind the last change.
+    pub(crate) sweep: AtomicU32,
     running: AtomicBool,
 }
 
@@ -113,8 +119,8 @@ pub(crate) enum Passed {
 
 impl<H: Host> Port<H> {
     /// A port that takes packets at once.
-    pub fn new(options: PortOptions, rules: PolicyRules, observer: Arc<H::Observer>) -> Self {
-        let generation = Generation::NONE.next();
+    pub fn new(options: PortOptions, policy: Arc<Policy>, observer: Arc<H::Observer>) -> Self {
+        let generation = policy.generation;
         Self {
             id: options.id,
             flows: FlowTable::new(options.flow_limit, options.seed),
@@ -126,34 +132,36 @@ impl<H: Host> Port<H> {
             caching: options.caching,
             paths: Paths::new(options.seed),
             answers: H::Lock::new(Bucket::default()),
-            policy: H::Lock::new(Arc::new(Policy { generation, rules })),
+            policy: H::Lock::new(policy),
             generation: AtomicU64::new(generation.0),
+            sweep: AtomicU32::new(NOTHING_TO_SWEEP),
             running: AtomicBool::new(true),
         }
     }
 
-    /// The policy in force.
+    /// The newest policy.
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.with(|policy| policy.clone())
     }
 
-    /// Number of the policy in force.
+    /// Number of the newest policy.
     pub fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Puts a policy in force: packets from now on see all of it. Flows are judged by it with
-    /// their next packet.
-    pub fn publish(&self, rules: PolicyRules) -> Generation {
-        let generation = self.policy.with(|policy| {
-            let generation = policy.generation.next();
-            *policy = Arc::new(Policy { generation, rules });
+    /// Takes note of a newer policy, by which packets that come from now on are decided. Each flow
+    /// is judged by it with its next packet or by the sweep, whichever comes first; what a packet
+    /// with an older policy opens meanwhile is judged at once.
+    pub fn publish(&self, next: Arc<Policy>) {
+        let generation = next.generation;
+        let old = self.policy.with(|policy| {
             self.generation.store(generation.0, Ordering::Release);
-            generation
+            core::mem::replace(policy, next)
         });
-        let told = Published { generation: generation.0, port: self.id };
-        self.observer.tell(|| told);
-        generation
+        drop(old); // Outside of the lock.
+        // Who sees this sees the policy, too.
+        self.sweep.store(0, Ordering::Release);
+        self.observer.tell(|| Published { generation: generation.0, port: self.id });
     }
 
     /// Lets the port take packets, or not.
@@ -201,7 +209,7 @@ impl<H: Host> Port<H> {
     #[inline]
     pub fn process<F: Frame>(
         &self,
-        turn: Turn,
+        turn: Turn<'_>,
         frame: &mut F,
         headers: Result<&Headers, DropReason>,
         batch: &mut Batch,
@@ -243,25 +251,24 @@ impl<H: Host> Port<H> {
     /// Ends a batch: counts what its packets came to.
     pub fn finish(&self, batch: &mut Batch) {
         self.counters.add(&core::mem::take(&mut batch.tally));
-        batch.policy = None;
     }
 
     #[inline]
     fn pass<F: Frame>(
         &self,
-        turn: Turn,
+        turn: Turn<'_>,
         frame: &mut F,
         headers: &Headers,
         batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
-        let Turn { direction, now, cell } = turn;
+        let Turn { policy, direction, now, cell } = turn;
         let Some(key) = headers.key() else {
-            return self.decide_without_flow(direction, frame, headers);
+            return self.decide_without_flow(turn, frame, headers);
         };
         if self.caching == Caching::Stored
             && let Some(cell) = cell.or_else(|| self.flows.candidate(key, direction))
         {
-            let generation = self.generation();
+            let generation = policy.generation;
             let hit = self.flows.at(cell, key, |slot| {
                 let stored = slot.stored.as_ref()?;
                 if !stored.holds(generation, headers) || !slot.is_plain(headers.flags) {
@@ -300,15 +307,18 @@ impl<H: Host> Port<H> {
         }
     }
 
-    /// Lets live flows go by the idle limits of the policy in force.
-    pub fn reschedule(&self) {
-        self.flows.reschedule(&self.policy().rules.idle);
-    }
-
     /// Removes all flows.
     pub fn clear_flows(&self) {
         for flow in self.flows.flows() {
             self.end(&flow, FlowEnd::Cleared);
+        }
+    }
+
+    /// The port is no more: takes no packets, and ends all flows.
+    pub fn close(&self) {
+        self.set_running(false);
+        for flow in self.flows.flows() {
+            self.cut(&flow, CutReason::PortGone);
         }
     }
 

@@ -40,6 +40,17 @@ impl Mappings {
         self.boundary.longest(dst).map(Vec::as_slice)
     }
 
+    /// The guest is known to be there already.
+    pub fn knows_guest(&self, entry: &V2pEntry) -> bool {
+        self.guest(entry.vni, entry.ip) == Some(&entry.location)
+    }
+
+    /// These ways out towards that prefix are known already.
+    pub fn knows_boundary(&self, entry: &V2bEntry) -> bool {
+        let known = self.boundary.get(entry.prefix).map(Vec::as_slice).unwrap_or_default();
+        entry.endpoints.iter().all(|endpoint| known.contains(endpoint))
+    }
+
     /// These mappings, and where a guest is.
     pub fn with_guest(&self, entry: &V2pEntry) -> Result<Self, OpteError> {
         if entry.ip.is_multicast() || entry.location.mac.is_multicast() {

@@ -17,6 +17,7 @@ use core::hash::BuildHasher;
 use core::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use opte::host::Moment;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
 use opte::policy::AnswerPolicy;
@@ -101,6 +102,9 @@ impl VpcPort {
         let mut config = PortConfig::clone(&self.config);
         change(&mut config);
         config.validate()?;
+        if config == *self.config {
+            return Ok(());
+        }
         self.config = Arc::new(config);
         self.layers.gateway = Arc::new(gateway::layer(&self.config, &self.prefixes));
         self.layers.overlay = Arc::new(overlay::layer(&self.config));
@@ -173,8 +177,7 @@ impl VpcPort {
             return Err(too_many_rules());
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
-        let old = core::mem::take(&mut self.firewall);
-        let mut known = Known::new(&old);
+        let mut known = Known::new(&self.firewall);
         let numbered = |text: FirewallRule| {
             let predicates = firewall::predicates(&text);
             let rule = known.take(&text, &predicates).unwrap_or_else(|| {
@@ -184,8 +187,13 @@ impl VpcPort {
             });
             (text.direction, rule)
         };
-        self.firewall = rules.into_iter().map(numbered).collect();
-        self.firewall.sort_unstable_by_key(|(_, rule)| rule.id);
+        let mut next: Vec<_> = rules.into_iter().map(numbered).collect();
+        next.sort_unstable_by_key(|(_, rule)| rule.id);
+        let same = |(a, b): (&(_, Arc<Rule>), &(_, Arc<Rule>))| Arc::ptr_eq(&a.1, &b.1);
+        if next.len() == self.firewall.len() && next.iter().zip(&self.firewall).all(same) {
+            return Ok(());
+        }
+        self.firewall = next;
         self.layers.firewall =
             Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
         Ok(())
@@ -319,6 +327,28 @@ impl VpcPort {
     /// Of the guest and of its gateway.
     fn addresses(&self) -> impl Iterator<Item = IpAddr> + Clone {
         self.config.families().flat_map(|family| [family.private_ip, family.gateway_ip])
+    }
+
+    /// When what was taken away stands no longer.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let time = |service: &Service| match service.until {
+            Some(Until::Time(at)) => Some(at),
+            _ => None,
+        };
+        self.retired.iter().filter_map(time).min()
+    }
+
+    /// Lets that stand no longer whose time is over.
+    pub fn end_drains(&mut self, now: Moment, space: &mut ReservationSpace) {
+        if self.next_deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        for service in &mut self.retired {
+            if matches!(service.until, Some(Until::Time(at)) if at <= now) {
+                service.until = Some(Until::Over);
+            }
+        }
+        self.rebuild_nat(space);
     }
 
     /// Notes what of the port's external addresses stands no longer but for connections that it

@@ -5,8 +5,7 @@
 //! Answers to packets that a port did not let in: they go back to where the packet came from.
 
 use crate::host::{Egress, Moment, UnderlayShape};
-use crate::switch::Device;
-use alloc::sync::Arc;
+use crate::snapshot::Place;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use opte::drop_reason::DropReason;
@@ -34,31 +33,32 @@ impl<F: Frame> Refused<F> {
     /// Sends the answer to the host that the packet came from.
     pub fn answer<H: Host>(
         self,
-        device: &Arc<Device<H>>,
+        place: Place<'_, H>,
         shape: UnderlayShape,
         out: &mut impl Egress<F>,
     ) {
         let from = outer_facts(&self.frame, shape).ok();
-        let outer = from.and_then(|from| way_back(device, &from, &self.answer));
+        let outer = from.and_then(|from| way_back(place, &from, &self.answer));
         outer.iter().for_each(|outer| out.answer(self.answer.clone(), outer));
     }
 
     /// Gives the answer to a guest of this host, as a packet that comes in.
     pub fn answer_guest<H: Host>(
         self,
-        sender: &Arc<Device<H>>,
+        sender: Place<'_, H>,
         mark: Mark,
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
         let (mut frame, mut batch) = (FlatFrame::new(self.answer), Batch::default());
         let headers = Headers::parse(frame.head(), frame.len(), 0, mark);
-        let turn = Turn { direction: Direction::In, now, cell: None };
+        let Place { device, policy } = sender;
+        let turn = Turn { policy, direction: Direction::In, now, cell: None };
         let headers = headers.as_ref().map_err(|reason| *reason);
-        let verdict = sender.port.process(turn, &mut frame, headers, &mut batch);
-        sender.port.finish(&mut batch);
+        let verdict = device.port.process(turn, &mut frame, headers, &mut batch);
+        device.port.finish(&mut batch);
         if verdict == Verdict::Forward {
-            out.reply(sender.id, frame.rewritten(&batch.rewrite));
+            out.reply(device.id, frame.rewritten(&batch.rewrite));
         }
     }
 }
@@ -77,10 +77,9 @@ pub(crate) fn outer_facts(
 
 /// Outer headers towards the host that a packet came from. To the boundary they are those that
 /// lead to its other end.
-fn way_back<H: Host>(device: &Arc<Device<H>>, from: &OuterFacts, answer: &[u8]) -> Option<Outer> {
+fn way_back<H: Host>(place: Place<'_, H>, from: &OuterFacts, answer: &[u8]) -> Option<Outer> {
     let (dst, vni) = if from.external {
-        let policy = device.port.policy();
-        let maps = policy.rules.host_tables.downcast_ref::<Mappings>()?;
+        let maps = place.policy.rules.host_tables.downcast_ref::<Mappings>()?;
         let endpoints = maps.boundary(destination(answer)?)?;
         let same = endpoints.iter().find(|endpoint| endpoint.underlay_ip == from.src);
         let endpoint = same.or(endpoints.first())?;
@@ -89,7 +88,7 @@ fn way_back<H: Host>(device: &Arc<Device<H>>, from: &OuterFacts, answer: &[u8]) 
         (from.src, from.vni)
     };
     let options = GeneveOptions::NONE;
-    let src = device.underlay_ip();
+    let src = place.device.underlay_ip();
     Some(Outer { src, dst, source_port: SOURCE_PORT, vni, options, traffic_class: 0 })
 }
 

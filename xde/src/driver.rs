@@ -8,7 +8,8 @@
 use crate::answer::{Refused, outer_facts};
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
-use crate::switch::{Device, Switch};
+use crate::snapshot::{Place, Published, Snapshot};
+use crate::switch::Device;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -28,6 +29,8 @@ use opte_api::{Direction, MacAddr};
 
 /// What [`Driver::upkeep`] does at most in one call.
 const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
+/// Numbers of flows that it asks for behind a change, in one call.
+const SWEEP: u32 = 8;
 /// Ports that it looks at in one call.
 const UPKEEP_PORTS: usize = 32;
 /// Frames of a batch that are read before the first of them is decided.
@@ -56,7 +59,7 @@ impl DriverOptions {
 pub struct Driver<H: Host> {
     pub(crate) options: DriverOptions,
     pub(crate) observer: Arc<H::Observer>,
-    pub(crate) switch: H::Lock<Arc<Switch<H>>>,
+    published: Arc<Published<H>>,
     /// Packets that reached no port.
     pub(crate) counters: Counters,
     /// The port whose turn it is to be looked after.
@@ -72,13 +75,14 @@ impl<H: Host> Driver<H> {
 
     /// The same with other options.
     pub fn with_options(options: DriverOptions, observer: H::Observer) -> Self {
+        let published = Arc::new(Published::new(Snapshot::empty(options.seed)));
         Self {
             options,
             observer: Arc::new(observer),
-            switch: H::Lock::new(Arc::new(Switch::new(core::iter::empty(), options.seed))),
+            published: published.clone(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
-            management: H::Lock::new(Management::default()),
+            management: H::Lock::new(Management::new(published, options.seed)),
         }
     }
 
@@ -107,25 +111,25 @@ impl<H: Host> Driver<H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
-        let switch = self.switch();
-        let Some(device) = switch.device(port) else {
+        let snapshot = self.snapshot();
+        let Some(place) = snapshot.device(port) else {
             frames.drain(..).for_each(|_| self.lost(Direction::Out));
             return;
         };
         let frames_begun = frames.len() as u32;
         self.observer.tell(|| BatchBegun { frames: frames_begun, port: port.0 });
-        let mut batch = Batch::default();
+        let (device, mut batch) = (place.device, Batch::default());
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
             let ahead = look_ahead(source.as_slice(), Direction::Out, |frame| {
-                Ok(Look::new(device, parse(frame, 0, Mark::GUEST)))
+                Ok(Look::new(place, parse(frame, 0, Mark::GUEST)))
             });
             for (look, mut frame) in ahead.iter().flatten().flatten().zip(source.by_ref()) {
                 let (port, headers) = (&device.port, look.headers());
                 let turn = look.turn(Direction::Out, now);
                 match port.process(turn, &mut frame, headers, &mut batch) {
                     Verdict::Forward => {
-                        self.send(&switch, device, frame, &batch.rewrite, now, out);
+                        self.send(&snapshot, place, frame, &batch.rewrite, now, out);
                     }
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
                     Verdict::Drop(_) => {
@@ -146,20 +150,20 @@ impl<H: Host> Driver<H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
-        let switch = self.switch();
+        let snapshot = self.snapshot();
         let frames_begun = frames.len() as u32;
         self.observer.tell(|| BatchBegun { frames: frames_begun, port: NO_PORT });
         let mut batch = Arrivals::default();
         let mut source = frames.drain(..);
         while !source.as_slice().is_empty() {
             let ahead = look_ahead(source.as_slice(), Direction::In, |frame| {
-                arrival(&switch, frame, shape)
+                arrival(&snapshot, frame, shape)
             });
             for (look, frame) in ahead.iter().flatten().zip(source.by_ref()) {
                 match look {
                     Ok(look) => {
                         if let Some(refused) = batch.deliver(look, frame, now, out) {
-                            refused.answer(look.device, shape, out);
+                            refused.answer(look.place, shape, out);
                         }
                     }
                     Err(reason) => self.refuse(*reason),
@@ -173,20 +177,20 @@ impl<H: Host> Driver<H> {
     /// Sends what the port of `sender` let out: to another guest of this host as it is, or away.
     fn send<F: Frame>(
         &self,
-        switch: &Switch<H>,
-        sender: &Arc<Device<H>>,
+        snapshot: &Snapshot<H>,
+        sender: Place<'_, H>,
         frame: F,
         rewrite: &Rewrite,
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
         let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
-        match self.local_guest(switch, &frame, rewrite, outer) {
-            Ok(Some(device)) => {
+        match self.local_guest(snapshot, &frame, rewrite, outer) {
+            Ok(Some(place)) => {
                 let mut batch = Arrivals::default();
                 let mark = Mark::underlay(outer.vni, false);
                 let headers = parse(&frame, rewrite.strip.into(), mark);
-                let refused = batch.deliver(&Look::new(device, headers), frame, now, out);
+                let refused = batch.deliver(&Look::new(place, headers), frame, now, out);
                 batch.flush();
                 if let Some(refused) = refused {
                     refused.answer_guest(sender, mark, now, out);
@@ -200,20 +204,21 @@ impl<H: Host> Driver<H> {
     /// The device that the frame is for, if it is one of this host's.
     fn local_guest<'a, F: Frame>(
         &self,
-        switch: &'a Switch<H>,
+        snapshot: &'a Snapshot<H>,
         frame: &F,
         rewrite: &Rewrite,
         outer: &Outer,
-    ) -> Result<Option<&'a Arc<Device<H>>>, DropReason> {
-        if !switch.is_local(outer.dst) {
+    ) -> Result<Option<Place<'a, H>>, DropReason> {
+        if !snapshot.switch.is_local(outer.dst) {
             return Ok(None);
         }
         let ether: &Ether = view(frame.head(), rewrite.strip.into())?;
-        let device = switch.guest(outer.vni, MacAddr(ether.dst), outer.dst);
-        device.ok_or(DropReason::NoPort).map(Some)
+        let place = snapshot.guest(outer.vni, MacAddr(ether.dst), outer.dst);
+        place.ok_or(DropReason::NoPort).map(Some)
     }
 
-    /// Removes flows of all ports that were idle for too long. To be called a few times a second by
+    /// Removes flows of all ports that were idle for too long, and those that the last change has
+    /// ended. To be called a few times a second by
     /// hosts whose packets may wait for it; others call [`Driver::upkeep`].
     pub fn poll(&self, now: Moment) {
         while self.upkeep(now) {}
@@ -222,11 +227,14 @@ impl<H: Host> Driver<H> {
     /// Does a small part of the same, for which no packet waits long. True: there is more to do; to
     /// be called again soon, between packets.
     pub fn upkeep(&self, now: Moment) -> bool {
-        let (switch, mut budget) = (self.switch(), UPKEEP);
+        if self.published.is_over(now) {
+            self.management.with(|management| management.end_drains(now));
+        }
+        let (snapshot, mut budget) = (self.snapshot(), UPKEEP);
         let first = PortId(self.next_upkeep.load(Ordering::Relaxed));
-        let mut devices = switch.devices_from(first);
+        let mut devices = snapshot.switch.devices_from(first);
         for device in devices.by_ref().take(UPKEEP_PORTS) {
-            if device.port.expire(now, &mut budget) {
+            if device.port.sweep(SWEEP) || device.port.expire(now, &mut budget) {
                 self.next_upkeep.store(device.id.0, Ordering::Relaxed);
                 return true;
             }
@@ -238,11 +246,11 @@ impl<H: Host> Driver<H> {
 
     /// The device of this number.
     pub fn device(&self, port: PortId) -> Option<Arc<Device<H>>> {
-        self.switch().device(port).cloned()
+        self.snapshot().device(port).map(|place| place.device.clone())
     }
 
-    pub(crate) fn switch(&self) -> Arc<Switch<H>> {
-        self.switch.with(|switch| switch.clone())
+    fn snapshot(&self) -> Arc<Snapshot<H>> {
+        self.published.load()
     }
 
     /// A frame for which there is no port any more.
@@ -260,22 +268,22 @@ impl<H: Host> Driver<H> {
 /// A frame that has been read, the device that it is from or for, and where its flow is likely
 /// to be.
 struct Look<'a, H: Host> {
-    device: &'a Arc<Device<H>>,
+    place: Place<'a, H>,
     headers: Result<Headers, DropReason>,
     cell: Option<u32>,
 }
 
 impl<'a, H: Host> Look<'a, H> {
-    const fn new(device: &'a Arc<Device<H>>, headers: Result<Headers, DropReason>) -> Self {
-        Self { device, headers, cell: None }
+    const fn new(place: Place<'a, H>, headers: Result<Headers, DropReason>) -> Self {
+        Self { place, headers, cell: None }
     }
 
     fn headers(&self) -> Result<&Headers, DropReason> {
         self.headers.as_ref().map_err(|reason| *reason)
     }
 
-    const fn turn(&self, direction: Direction, now: Moment) -> Turn {
-        Turn { direction, now, cell: self.cell }
+    const fn turn(&self, direction: Direction, now: Moment) -> Turn<'a> {
+        Turn { policy: self.place.policy, direction, now, cell: self.cell }
     }
 }
 
@@ -298,10 +306,10 @@ fn look_ahead<'a, H: Host, F: Frame>(
         // Each step for all frames before the next step: their waits for memory overlap.
         for look in looks.iter_mut().flatten().flatten() {
             let headers = look.headers.as_ref().ok();
-            look.cell = headers.and_then(|h| look.device.port.likely_cell(direction, h));
+            look.cell = headers.and_then(|h| look.place.device.port.likely_cell(direction, h));
         }
         for look in looks.iter().flatten().flatten() {
-            look.cell.into_iter().for_each(|cell| look.device.port.glance(cell));
+            look.cell.into_iter().for_each(|cell| look.place.device.port.glance(cell));
         }
     }
     looks
@@ -327,7 +335,7 @@ impl<'a, H: Host> Arrivals<'a, H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) -> Option<Refused<F>> {
-        let device = look.device;
+        let device = look.place.device;
         if self.device.is_none_or(|last| last.id != device.id) {
             self.flush();
             self.device = Some(device);
@@ -351,7 +359,7 @@ impl<'a, H: Host> Arrivals<'a, H> {
 
 /// The device that a frame from the underlay is for.
 fn arrival<'a, H: Host, F: Frame>(
-    switch: &'a Switch<H>,
+    snapshot: &'a Snapshot<H>,
     frame: &F,
     shape: UnderlayShape,
 ) -> Result<Look<'a, H>, DropReason> {
@@ -361,7 +369,6 @@ fn arrival<'a, H: Host, F: Frame>(
     if mac.is_multicast() {
         return Err(DropReason::Multicast);
     }
-    let device = switch.guest(outer.vni, mac, outer.dst);
-    let device = device.ok_or(DropReason::NoPort)?;
-    Ok(Look::new(device, parse(frame, outer.inner, outer.mark())))
+    let place = snapshot.guest(outer.vni, mac, outer.dst).ok_or(DropReason::NoPort)?;
+    Ok(Look::new(place, parse(frame, outer.inner, outer.mark())))
 }

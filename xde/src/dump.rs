@@ -138,6 +138,7 @@ pub(crate) fn flows<H: Host>(managed: &Managed<H>, now: Moment) -> FlowTableDump
             inbound: side(flow, Direction::In, &inbound),
             nat: flow.binding().map(|binding| binding.to_string()),
             tcp: flow.tcp_state().map(|state| state.to_string()),
+            judged: flow.judged(managed.device.port.generation()).0,
             idle_ms: now.since(out.last.max(inbound.last)),
         })
     };

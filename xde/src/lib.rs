@@ -35,6 +35,8 @@ mod dump;
 pub mod host;
 mod management;
 mod port_life;
+mod publication;
+mod snapshot;
 mod switch;
 
 pub use driver::Driver;

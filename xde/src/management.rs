@@ -13,7 +13,9 @@ use crate::driver::Driver;
 use crate::dump;
 use crate::host::{Moment, Platform, PortId};
 use crate::port_life::{CHANGE, CLEAR, LOOK};
-use crate::switch::{Device, Switch};
+use crate::publication::rules;
+use crate::snapshot::Published;
+use crate::switch::Device;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -21,12 +23,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::{Host, Lock};
 use opte::nat::ReservationSpace;
-use opte::policy::PolicyRules;
+use opte::policy::Policy;
 use opte::port::{Port, PortOptions};
 use opte::rule::RuleId;
 use opte_api::OpteError;
 use opte_api::frame::{Header, Request, encode_answer};
-use oxide_vpc::settings::idle_limits;
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::dump::UnderlayInfo;
 use oxide_vpc_api::request::*;
@@ -52,24 +53,27 @@ pub(crate) struct Managed<H: Host> {
 pub(crate) struct Management<H: Host> {
     pub ports: BTreeMap<PortName, Managed<H>>,
     pub maps: Arc<Mappings>,
-    underlay: Vec<String>,
+    pub published: Arc<Published<H>>,
     pub space: ReservationSpace,
+    pub seed: u64,
+    underlay: Vec<String>,
     next_id: u32,
 }
 
-impl<H: Host> Default for Management<H> {
-    fn default() -> Self {
+impl<H: Host> Management<H> {
+    /// Nothing has been told yet.
+    pub fn new(published: Arc<Published<H>>, seed: u64) -> Self {
         Self {
             ports: BTreeMap::new(),
             maps: Arc::default(),
+            published,
+            seed,
             underlay: Vec::new(),
             space: ReservationSpace::default(),
             next_id: 0,
         }
     }
-}
 
-impl<H: Host> Management<H> {
     /// Serves one request.
     pub fn serve(
         &mut self,
@@ -84,7 +88,7 @@ impl<H: Host> Management<H> {
         }
         match header.code {
             CreatePort::CODE => serve(body, |r| self.create(driver, platform, now, r)),
-            DeletePort::CODE => serve(body, |r| self.delete(driver, platform, r)),
+            DeletePort::CODE => serve(body, |r| self.delete(platform, r)),
             SetUnderlay::CODE => serve(body, |r| self.set_underlay(platform, r)),
             ClearUnderlay::CODE => serve(body, |ClearUnderlay {}| self.clear_underlay(platform)),
             ShowUnderlay::CODE => {
@@ -103,20 +107,22 @@ impl<H: Host> Management<H> {
     fn serve_mapping(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             SetV2p::CODE => serve(body, |SetV2p { entry }| {
-                self.maps.with_guest(&entry).map(|maps| self.set_maps(maps))
+                let known = self.maps.knows_guest(&entry);
+                self.maps.with_guest(&entry).map(|maps| self.set_maps(!known, maps))
             }),
             ClearV2p::CODE => serve(body, |ClearV2p { entry }| {
                 let (maps, removal) = self.maps.without_guest(&entry);
-                self.set_maps(maps);
+                self.set_maps(removal == Removal::Removed, maps);
                 Ok(removal)
             }),
             DumpV2p::CODE => serve(body, |DumpV2p {}| Ok(self.maps.guests().collect())),
             SetV2b::CODE => serve(body, |SetV2b { entry }| {
-                self.maps.with_boundary(&entry).map(|maps| self.set_maps(maps))
+                let known = self.maps.knows_boundary(&entry);
+                self.maps.with_boundary(&entry).map(|maps| self.set_maps(!known, maps))
             }),
             ClearV2b::CODE => serve(body, |ClearV2b { entry }| {
                 let (maps, removal) = self.maps.without_boundary(&entry);
-                self.set_maps(maps);
+                self.set_maps(removal == Removal::Removed, maps);
                 Ok(removal)
             }),
             DumpV2b::CODE => serve(body, |DumpV2b {}| Ok(self.maps.boundaries().collect())),
@@ -166,8 +172,6 @@ impl<H: Host> Management<H> {
                 self.change(&r.port, |vpc, space| {
                     vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None, space)
                 })?;
-                // Connections on addresses that are gone give them back at once.
-                self.look(&r.port, |managed| managed.device.port.sweep())?;
                 self.space.tidy();
                 Ok(())
             }),
@@ -215,14 +219,15 @@ impl<H: Host> Management<H> {
         self.permit(name, "change it", CHANGE)?;
         let managed = self.ports.get_mut(name).ok_or_else(|| OpteError::not_found("port", name))?;
         let answer = change(&mut managed.vpc, &mut self.space)?;
-        managed.device.port.publish(rules(&managed.vpc, &self.maps));
+        self.publish_port(name);
         Ok(answer)
     }
 
-    pub fn set_maps(&mut self, maps: Mappings) {
-        self.maps = Arc::new(maps);
-        for managed in self.ports.values() {
-            managed.device.port.publish(rules(&managed.vpc, &self.maps));
+    /// Puts other mappings in force, if they say something new.
+    pub fn set_maps(&mut self, new: bool, maps: Mappings) {
+        if new {
+            self.maps = Arc::new(maps);
+            self.publish_all();
         }
     }
 
@@ -270,7 +275,10 @@ impl<H: Host> Management<H> {
             seed: driver.options.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             caching: driver.options.caching,
         };
-        let port = Port::new(options, rules(&vpc, &self.maps), driver.observer.clone());
+        self.maps = Arc::new(maps);
+        let generation = self.published.load().generation.next();
+        let policy = Arc::new(Policy::first(generation, rules(&vpc, &self.maps)));
+        let port = Port::new(options, policy, driver.observer.clone());
         port.flows().set_limit(flow_limit);
         let config = vpc.config();
         let device = Arc::new(Device {
@@ -282,35 +290,27 @@ impl<H: Host> Management<H> {
             port,
         });
         self.ports.insert(name, Managed { device, vpc, state: PortState::Running, since: now });
-        self.set_maps(maps);
-        self.set_switch(driver);
+        self.publish_switch();
         Ok(())
     }
 
     fn delete(
         &mut self,
-        driver: &Driver<H>,
         platform: &mut dyn Platform,
         DeletePort { name }: DeletePort,
     ) -> Result<(), OpteError> {
         let device = self.port(&name)?.device.clone();
         platform.delete_device(device.id, &name)?;
         let Some(managed) = self.ports.remove(&name) else { return Ok(()) };
-        self.set_switch(driver);
-        device.port.set_running(false);
-        device.port.clear_flows();
         let maps = self_mappings(managed.vpc.config())
             .fold(Mappings::clone(&self.maps), |maps, entry| maps.without_guest(&entry).0);
-        self.set_maps(maps);
+        self.maps = Arc::new(maps);
+        self.publish_switch();
+        device.port.close();
+        self.set_deadline();
         drop((managed, device));
         self.space.tidy();
         Ok(())
-    }
-
-    pub fn set_switch(&self, driver: &Driver<H>) {
-        let devices = self.ports.values().map(|managed| managed.device.clone());
-        let switch = Arc::new(Switch::new(devices, driver.options.seed));
-        driver.switch.with(|current| *current = switch);
     }
 
     fn set_underlay(
@@ -365,15 +365,6 @@ pub(crate) fn flow_limit<H: Host>(
             limit: host.into(),
         }),
         limit => Ok(limit.unwrap_or(host)),
-    }
-}
-
-pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
-    PolicyRules {
-        layers: vpc.layers(),
-        host_tables: maps.clone(),
-        idle: idle_limits(&vpc.config().settings),
-        answers: vpc.answers(),
     }
 }
 

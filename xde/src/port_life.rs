@@ -10,6 +10,7 @@ use crate::host::{Moment, Platform};
 use crate::management::{Management, flow_limit, self_mappings, unknown};
 use alloc::format;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::Host;
 use opte_api::OpteError;
@@ -45,7 +46,7 @@ impl<H: Host> Management<H> {
             SetDhcp::CODE => serve(body, |r: SetDhcp| {
                 self.change(&r.port, |vpc, space| vpc.reconfigure(space, |c| c.dhcp = r.dhcp))
             }),
-            SetUnderlayAddress::CODE => serve(body, |r| self.set_underlay_address(driver, r)),
+            SetUnderlayAddress::CODE => serve(body, |r| self.set_underlay_address(r)),
             StartPort::CODE => {
                 serve(body, |r: StartPort| self.set_state(&r.port, PortState::Running, now))
             }
@@ -101,10 +102,7 @@ impl<H: Host> Management<H> {
     ) -> Result<(), OpteError> {
         let limit = flow_limit(driver, &settings)?;
         self.change(&port, |vpc, space| vpc.reconfigure(space, |c| c.settings = settings))?;
-        let port = &self.port(&port)?.device.port;
-        port.set_flow_limit(limit, now);
-        port.reschedule();
-        Ok(())
+        self.port(&port).map(|managed| managed.device.port.set_flow_limit(limit, now))
     }
 
     fn set_mtu(
@@ -120,7 +118,6 @@ impl<H: Host> Management<H> {
 
     fn set_underlay_address(
         &mut self,
-        driver: &Driver<H>,
         SetUnderlayAddress { port, underlay_ip }: SetUnderlayAddress,
     ) -> Result<(), OpteError> {
         self.permit(&port, "change it", CHANGE)?;
@@ -129,10 +126,13 @@ impl<H: Host> Management<H> {
         new.validate()?;
         let maps = self_mappings(&new)
             .try_fold(Mappings::clone(&self.maps), |maps, entry| maps.with_guest(&entry))?;
-        self.change(&port, |vpc, space| vpc.reconfigure(space, |c| *c = new))?;
-        self.port(&port)?.device.set_underlay_ip(underlay_ip);
-        self.set_maps(maps);
-        self.set_switch(driver);
+        let Self { ports, space, .. } = self;
+        if let Some(managed) = ports.get_mut(&port) {
+            managed.vpc.reconfigure(space, |config| *config = new)?;
+            managed.device.set_underlay_ip(underlay_ip);
+        }
+        self.maps = Arc::new(maps);
+        self.publish_switch();
         Ok(())
     }
 }

@@ -4,11 +4,10 @@
 
 //! Which port gets this packet?
 //!
-//! The switch is an immutable snapshot: packets load it once for a batch, and a new one takes
-//! its place when a port comes or goes.
+//! The switch is a part of the snapshot that packets load once for a batch; a new one takes its
+//! place when a port comes or goes.
 
 use crate::host::PortId;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
@@ -45,53 +44,56 @@ impl<H: Host> Device<H> {
     }
 }
 
-/// A device, and the underlay address that it had when the switch was made.
-struct Place<H: Host> {
-    device: Arc<Device<H>>,
-    underlay_ip: Ipv6Addr,
-}
-
-/// All devices of a host.
+/// All devices of a host. Each has a place, by which what belongs to it is found elsewhere.
 pub struct Switch<H: Host> {
-    by_id: BTreeMap<PortId, Arc<Device<H>>>,
+    /// By number.
+    devices: Vec<Arc<Device<H>>>,
     /// Few, and asked for with each packet that leaves.
     underlay_ips: Vec<u128>,
-    by_address: hashbrown::HashMap<(Vni, MacAddr), Place<H>, foldhash::fast::FixedState>,
+    /// The place of each, and the underlay address that it had when the switch was made.
+    by_address: hashbrown::HashMap<(Vni, MacAddr), (u32, Ipv6Addr), foldhash::fast::FixedState>,
 }
 
 impl<H: Host> Switch<H> {
     /// A switch of these devices. Guests cannot choose what is looked up beyond 48 bits of MAC
     /// address, and the map never grows by their doing; `seed` is from the host's random source.
-    pub fn new(devices: impl Iterator<Item = Arc<Device<H>>>, seed: u64) -> Self {
-        let mut switch = Self {
-            by_id: BTreeMap::new(),
-            underlay_ips: Vec::new(),
-            by_address: hashbrown::HashMap::with_hasher(foldhash::fast::FixedState::with_seed(
-                seed,
-            )),
-        };
-        for device in devices {
+    pub fn new(mut devices: Vec<Arc<Device<H>>>, seed: u64) -> Self {
+        devices.sort_unstable_by_key(|device| device.id);
+        let mut underlay_ips = Vec::with_capacity(devices.len());
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        let mut by_address = hashbrown::HashMap::with_hasher(hasher);
+        for (at, device) in (0..).zip(&devices) {
             let underlay_ip = device.underlay_ip();
-            let place = Place { device: device.clone(), underlay_ip };
-            switch.by_address.insert((device.vni, device.mac), place);
-            switch.underlay_ips.push(underlay_ip.to_bits());
-            switch.by_id.insert(device.id, device);
+            by_address.insert((device.vni, device.mac), (at, underlay_ip));
+            underlay_ips.push(underlay_ip.to_bits());
         }
-        switch.underlay_ips.sort_unstable();
-        switch.underlay_ips.dedup();
-        switch
+        underlay_ips.sort_unstable();
+        underlay_ips.dedup();
+        Self { devices, underlay_ips, by_address }
     }
 
-    /// The device of this number.
-    pub fn device(&self, id: PortId) -> Option<&Arc<Device<H>>> {
-        self.by_id.get(&id)
+    /// The devices by number, each in its place.
+    pub fn devices(&self) -> &[Arc<Device<H>>] {
+        &self.devices
     }
 
-    /// The device of the guest with this address in this VPC, if this is its underlay address.
+    /// The device in a place.
     #[inline]
-    pub fn guest(&self, vni: Vni, mac: MacAddr, underlay_ip: Ipv6Addr) -> Option<&Arc<Device<H>>> {
-        let place = self.by_address.get(&(vni, mac))?;
-        (place.underlay_ip == underlay_ip).then_some(&place.device)
+    pub fn at(&self, place: usize) -> Option<&Arc<Device<H>>> {
+        self.devices.get(place)
+    }
+
+    /// The place of the device of this number.
+    pub fn find(&self, id: PortId) -> Option<usize> {
+        self.devices.binary_search_by_key(&id, |device| device.id).ok()
+    }
+
+    /// The place of the device of the guest with this address in this VPC, if this is its underlay
+    /// address.
+    #[inline]
+    pub fn guest(&self, vni: Vni, mac: MacAddr, underlay_ip: Ipv6Addr) -> Option<usize> {
+        let (place, known) = self.by_address.get(&(vni, mac))?;
+        (*known == underlay_ip).then_some(*place as usize)
     }
 
     /// Guests of this host have this underlay address.
@@ -102,6 +104,7 @@ impl<H: Host> Switch<H> {
 
     /// The devices from this number on, by number.
     pub fn devices_from(&self, first: PortId) -> impl Iterator<Item = &Arc<Device<H>>> {
-        self.by_id.range(first..).map(|(_, device)| device)
+        let from = self.devices.partition_point(|device| device.id < first);
+        self.devices.get(from..).unwrap_or_default().iter()
     }
 }

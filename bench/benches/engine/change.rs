@@ -150,11 +150,11 @@ impl Scene {
                 self.flows.write(direction, *index, &mut bytes);
                 frame.fill(&bytes);
             }
-            let mut batch = Batch::default();
+            let (mut batch, policy) = (Batch::default(), port.policy());
             let time = timed(|| {
                 for frame in frames.iter_mut().take(indices.len()) {
                     // Lost with its flow if the change has cut it; see the line about kept flows.
-                    pass(port, self.world.now, direction, frame, &mut batch);
+                    pass(port, &policy, self.world.now, direction, frame, &mut batch);
                 }
             });
             time.as_nanos() as f64 / indices.len() as f64

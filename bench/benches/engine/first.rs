@@ -84,11 +84,11 @@ fn full(plan: Plan, world: &World, traffic: Traffic, limit: usize, open: usize, 
             frame.fill(&bytes);
         }
         next += count;
-        let mut batch = Batch::default();
+        let (mut batch, policy) = (Batch::default(), world.port().policy());
         timed(|| {
             for frame in frames.iter_mut().take(count) {
                 // Whether it is let or dropped: both are answers of a full table.
-                pass(world.port(), world.now, Direction::Out, frame, &mut batch);
+                pass(world.port(), &policy, world.now, Direction::Out, frame, &mut batch);
             }
         })
     };

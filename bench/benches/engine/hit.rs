@@ -130,9 +130,9 @@ impl Hit<'_> {
 
     fn run(&self, frames: &mut [Buffer]) {
         let mut batch = Batch::default();
-        let port = self.world.port();
+        let (port, policy) = (self.world.port(), self.world.port().policy());
         for frame in frames {
-            assert!(pass(port, self.world.now, self.direction, frame, &mut batch));
+            assert!(pass(port, &policy, self.world.now, self.direction, frame, &mut batch));
         }
         let side = *batch.tally.side(self.direction);
         assert_eq!((side.hits, side.misses), (BATCH as u64, 0));
@@ -150,7 +150,7 @@ impl Hit<'_> {
             self.flows.write(self.direction, index, &mut bytes);
             frame.fill(&bytes);
             let (port, now) = (self.world.port(), self.world.now);
-            assert!(pass(port, now, self.direction, &mut frame, &mut batch));
+            assert!(pass(port, &port.policy(), now, self.direction, &mut frame, &mut batch));
             limit.learn(&bytes, frame.bytes());
         }
         limit

@@ -50,9 +50,10 @@ impl Stages {
                 &mut || self.batch(b, |frame| self.process(frame)),
                 &mut || {
                     let (port, mut batch) = (self.world.port(), Batch::default());
+                    let policy = port.policy();
                     self.batch(c, |frame| {
                         let now = self.world.now;
-                        assert!(pass(port, now, Direction::Out, frame, &mut batch));
+                        assert!(pass(port, &policy, now, Direction::Out, frame, &mut batch));
                     })
                 },
                 &mut || {
@@ -87,7 +88,9 @@ impl Stages {
         let headers = parse(Direction::Out, frame);
         let headers = headers.as_ref().map_err(|reason| *reason);
         let (port, mut batch) = (self.world.port(), Batch::default());
-        let turn = Turn { direction: Direction::Out, now: self.world.now, cell: None };
+        let policy = port.policy();
+        let turn =
+            Turn { policy: &policy, direction: Direction::Out, now: self.world.now, cell: None };
         let verdict = port.process(turn, frame, headers, &mut batch);
         assert_eq!(black_box(verdict), Verdict::Forward);
     }

@@ -76,7 +76,14 @@ fn limit_loop(samples: usize) -> Part {
     let (mut bytes, mut batch) = (Vec::new(), Batch::default());
     TRAFFIC.write_out(0, Stage::Syn, &mut bytes);
     let mut frame = Buffer::new(&bytes);
-    assert!(pass(world.port(), world.now, Direction::Out, &mut frame, &mut batch));
+    assert!(pass(
+        world.port(),
+        &world.port().policy(),
+        world.now,
+        Direction::Out,
+        &mut frame,
+        &mut batch
+    ));
     let mut limit = Limit::<Ipv4>::new(Direction::Out, Transport::Udp, 1);
     limit.learn(&bytes, frame.bytes());
     let times = (0..samples).map(|_| {
@@ -129,7 +136,8 @@ impl Stream {
         self.frame.fill(&self.bytes);
         let (now, mut batch) = (self.clock.now(), Batch::default());
         let (port, frame, mut passed) = (self.world.port(), &mut self.frame, false);
-        let sample = time(|| passed = pass(port, now, Direction::Out, frame, &mut batch));
+        let policy = port.policy();
+        let sample = time(|| passed = pass(port, &policy, now, Direction::Out, frame, &mut batch));
         assert!(passed && (batch.tally.side(Direction::Out).hits == 1) == self.hit);
         sample
     }

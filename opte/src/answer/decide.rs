@@ -21,7 +21,7 @@ impl<H: Host> Port<H> {
     #[cold]
     pub(crate) fn answer<F: Frame>(
         &self,
-        turn: Turn,
+        turn: Turn<'_>,
         frame: &F,
         headers: Result<&Headers, DropReason>,
         reason: DropReason,
@@ -32,7 +32,7 @@ impl<H: Host> Port<H> {
             return None;
         }
         let original = Original::new(frame.head(), headers.ok()?)?;
-        let policy = &self.policy().rules.answers;
+        let policy = &turn.policy.rules.answers;
         if complaint.is_about_reach() && !rejected && !policy.unreachable {
             return None;
         }

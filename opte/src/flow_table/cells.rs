@@ -137,10 +137,14 @@ impl<H: Host> Cells<H> {
         self.with(cell, |slot| slot.as_ref().map(|slot| slot.flow.clone()))?
     }
 
+    /// One more than the highest number that was taken.
+    pub fn numbers(&self) -> u32 {
+        self.free.with(|free| free.fresh)
+    }
+
     /// All flows, by number.
     pub fn flows(&self) -> impl Iterator<Item = Arc<Flow<H>>> {
-        let fresh = self.free.with(|free| free.fresh);
-        (0..fresh).filter_map(|number| self.flow(number))
+        (0..self.numbers()).filter_map(|number| self.flow(number))
     }
 }
 

@@ -66,15 +66,12 @@ impl<H: Host> FlowTable<H> {
         self.review(flow, |_| Review::At(now.plus_millis(flow.idle_limit(limits))));
     }
 
-    /// Takes note that other limits hold from now on: each flow is looked at when its time comes by
-    /// these.
-    pub fn reschedule(&self, limits: &IdleLimits) {
-        for flow in self.cells.flows() {
-            self.review(&flow, |used| {
-                let end = used.last.plus_millis(flow.idle_limit(limits));
-                Review::At(if used.both_ways { end } else { end.min(unproven(used.last)) })
-            });
-        }
+    /// Takes note that other limits hold now: the flow is looked at when its time comes by these.
+    pub fn refile(&self, flow: &Arc<Flow<H>>, limits: &IdleLimits) {
+        self.review(flow, |used| {
+            let end = used.last.plus_millis(flow.idle_limit(limits));
+            Review::At(if used.both_ways { end } else { end.min(unproven(used.last)) })
+        });
     }
 
     /// No flow is to be looked at before later.

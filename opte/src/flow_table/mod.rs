@@ -271,6 +271,16 @@ impl<H: Host> FlowTable<H> {
         cells.map(|cell| self.cells.with(cell, Option::take)?)
     }
 
+    /// One more than the highest number that a flow has had.
+    pub fn numbers(&self) -> u32 {
+        self.cells.numbers()
+    }
+
+    /// The flow of a number, if there is one.
+    pub fn numbered(&self, number: u32) -> Option<Arc<Flow<H>>> {
+        self.cells.flow(number)
+    }
+
     /// All flows at about one moment.
     pub fn flows(&self) -> Vec<Arc<Flow<H>>> {
         self.cells.flows().collect()

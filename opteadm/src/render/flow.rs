@@ -47,6 +47,7 @@ impl Show for FlowTableDump {
             "NAT",
             "TCP",
             "IDLE",
+            "GEN",
             "TRANSFORM",
         ];
         let rows = self.flows.iter().flat_map(|flow| Direction::BOTH.map(|dir| side(flow, dir)));
@@ -55,7 +56,7 @@ impl Show for FlowTableDump {
 }
 
 /// One direction of a flow; what both share stands in both lines.
-fn side(flow: &FlowInfo, direction: Direction) -> [String; 13] {
+fn side(flow: &FlowInfo, direction: Direction) -> [String; 14] {
     let side = match direction {
         Direction::Out => &flow.out,
         Direction::In => &flow.inbound,
@@ -74,6 +75,7 @@ fn side(flow: &FlowInfo, direction: Direction) -> [String; 13] {
         flow.nat.clone().unwrap_or_default(),
         flow.tcp.clone().unwrap_or_default(),
         duration(flow.idle_ms),
+        flow.judged.to_string(),
         side.transform.clone(),
     ]
 }
@@ -136,6 +138,7 @@ mod tests {
             inbound: side(id(Protocol::TCP, "198.51.100.9", 443, "203.0.113.7", 16384), 9, "snat"),
             nat: Some("203.0.113.7:16384".into()),
             tcp: Some("ESTABLISHED".into()),
+            judged: 4,
             idle_ms: 1_250,
         };
         let ping = FlowInfo {
@@ -144,6 +147,7 @@ mod tests {
             inbound: side(id(Protocol::ICMPV6, "fd12::6", 128 << 8, "fd12::5", 77), 1, "allow"),
             nat: None,
             tcp: None,
+            judged: 3,
             idle_ms: 90,
         };
         FlowTableDump { limit: 8192, flows: vec![web, ping] }
@@ -155,15 +159,15 @@ mod tests {
 2 of at most 8192 flows
 
 OPENED  DIR  PROTO  SRC           SPORT  DST           DPORT  \
-PACKETS  BYTES  NAT                TCP          IDLE  TRANSFORM
+PACKETS  BYTES  NAT                TCP          IDLE  GEN  TRANSFORM
 out     out  TCP    172.30.0.5    40000  198.51.100.9  443    \
-12       1200   203.0.113.7:16384  ESTABLISHED  1.2s  encap
+12       1200   203.0.113.7:16384  ESTABLISHED  1.2s  4    encap
 out     in   TCP    198.51.100.9  443    203.0.113.7   16384  \
-9        900    203.0.113.7:16384  ESTABLISHED  1.2s  snat
+9        900    203.0.113.7:16384  ESTABLISHED  1.2s  4    snat
 in      out  ICMP6  fd12::5       129/0  fd12::6       77     \
-1        100    -                  -            90ms  -
+1        100    -                  -            90ms  3    -
 in      in   ICMP6  fd12::6       128/0  fd12::5       77     \
-1        100    -                  -            90ms  allow
+1        100    -                  -            90ms  3    allow
 ";
         assert_eq!(table_of(&two_flows()), expected);
     }

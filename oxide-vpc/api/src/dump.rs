@@ -128,6 +128,8 @@ pub struct FlowInfo {
     pub nat: Option<String>,
     /// State of the TCP connection.
     pub tcp: Option<String>,
+    /// Number of the policy under which it was judged last.
+    pub judged: u64,
     /// Milliseconds since the last packet.
     pub idle_ms: u64,
 }

@@ -13,7 +13,7 @@ use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Blind, Moment};
 use opte::nat::{PortMap, ReservationSpace};
-use opte::policy::{AnswerPolicy, IdleLimits, PolicyRules};
+use opte::policy::{AnswerPolicy, Generation, IdleLimits, Policy, PolicyRules};
 use opte::port::{Batch, Caching, Port, PortOptions, Turn, Verdict};
 use opte::tcp::{TcpFlags, TcpState};
 use opte_api::{Direction, Protocol};
@@ -63,7 +63,8 @@ struct World {
 impl World {
     fn new(setting: &Arc<Setting>, flow_limit: u32) -> Arc<Self> {
         let options = PortOptions { id: 0, flow_limit, seed: 1, caching: Caching::Stored };
-        let port = Port::new(options, setting.translate.clone(), Arc::new(Blind));
+        let first = Policy::first(Generation::NONE.next(), setting.translate.clone());
+        let port = Port::new(options, Arc::new(first), Arc::new(Blind));
         Arc::new(Self { port, setting: setting.clone() })
     }
 
@@ -75,7 +76,8 @@ impl World {
             Direction::In => Mark::underlay(vni(VPC), true),
         };
         let headers = Headers::parse(&frame.bytes, frame.bytes.len(), 0, mark).unwrap();
-        let turn = Turn { direction: way, now, cell: None };
+        let policy = self.port.policy();
+        let turn = Turn { policy: &policy, direction: way, now, cell: None };
         match self.port.process(turn, &mut frame, Ok(&headers), &mut Batch::default()) {
             Verdict::Forward => {
                 assert_eq!(checksums::verify(&frame.bytes), Ok(()));
@@ -84,6 +86,12 @@ impl World {
             Verdict::Reply(_) => panic!("nothing is answered here"),
             Verdict::Drop(reason) => Err(reason),
         }
+    }
+
+    /// Puts a policy in force, as who changes it does.
+    fn publish(&self, rules: PolicyRules) {
+        let old = self.port.policy();
+        self.port.publish(Arc::new(old.next(old.generation.next(), rules)));
     }
 
     fn counter(&self, name: &str) -> u64 {
@@ -198,8 +206,8 @@ fn what_a_policy_ends_gives_back_what_it_holds() {
                 &world,
                 |world| world.send(Out, &udp(1), NOW),
                 |world| {
-                    world.port.publish(world.setting.deny.clone());
-                    world.port.sweep();
+                    world.publish(world.setting.deny.clone());
+                    while world.port.sweep(2) {}
                 },
             );
             assert!(matches!(sent, Ok(_) | Err(DropReason::FirewallRule)), "{sent:?}");
