@@ -89,8 +89,11 @@ fn connect(path: &Path) -> Result<Link, Error> {
 /// Unlike [`frame::decode_answer`], tells an answer that makes no sense from a refusal.
 fn decode_answer<R: Request>(header: Header, body: &[u8]) -> Result<R::Response, Error> {
     if header.version != API_VERSION {
-        let (client, host) = (API_VERSION, header.version);
-        return Err(Error::Refused(OpteError::BadApiVersion { client, host }));
+        let plain = OpteError::other_version(API_VERSION, header.version);
+        return Err(Error::Refused(match frame::decode(body) {
+            Ok(told @ OpteError::BadApiVersion { client: API_VERSION, .. }) => told,
+            _ => plain,
+        }));
     }
     if header.code == Status::Done as u16 {
         frame::decode(body).map_err(undecodable)

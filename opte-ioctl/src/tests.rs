@@ -132,10 +132,14 @@ fn another_version_says_so_whatever_its_body_is() {
     let text = error_after(bytes).to_string();
     let other = API_VERSION + 1;
     let expected = format!(
-        "client speaks API version {API_VERSION}, host speaks {other}: \
+        "client speaks API version {API_VERSION}, host serves {other} to {other}: \
          install matching versions"
     );
     assert_eq!(text, expected);
+    // One that says which versions it serves is believed.
+    let refusal = OpteError::BadApiVersion { client: API_VERSION, oldest: 7, newest: 9 };
+    let bytes = frame::with_version(encode_answer::<()>(&Err(refusal.clone())), 9);
+    assert_eq!(error_after(bytes).to_string(), refusal.to_string());
 }
 
 #[test]

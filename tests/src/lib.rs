@@ -13,3 +13,4 @@ pub mod scenario;
 pub mod setting;
 pub mod twins;
 pub mod vectors;
+pub mod wire;

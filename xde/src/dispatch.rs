@@ -4,14 +4,43 @@
 
 //! From the bytes of a request to the bytes of its answer.
 
+use alloc::format;
 use alloc::vec::Vec;
 use opte_api::OpteError;
-use opte_api::frame::{API_VERSION, Header, Request, decode, encode_answer};
+use opte_api::frame::{
+    API_VERSION, Header, OLDEST_VERSION, Request, decode_request, encode_answer, with_version,
+};
+use oxide_vpc_api::request;
 
-/// The answer to a client of another version.
-pub(crate) fn refuse_version(header: Header) -> Option<Vec<u8>> {
-    let (client, host) = (header.version, API_VERSION);
-    (client != host).then(|| encode_answer::<()>(&Err(OpteError::BadApiVersion { client, host })))
+/// Has a request served if its version of the command is known, and answers in that version. A
+/// client of an older version is served wherever the command's form is still the same; what is not
+/// served is refused by name, with what is.
+pub(crate) fn by_version(
+    header: Header,
+    body: &[u8],
+    serve: impl FnOnce(Header, &[u8]) -> Vec<u8>,
+) -> Vec<u8> {
+    let client = header.version;
+    if !(OLDEST_VERSION..=API_VERSION).contains(&client) {
+        let (oldest, newest) = (OLDEST_VERSION, API_VERSION);
+        return refuse(OpteError::BadApiVersion { client, oldest, newest });
+    }
+    let answer = match request::since(header.code).filter(|since| *since > client) {
+        Some(since) => refuse(other_form(header, since)),
+        None => serve(Header { version: API_VERSION, ..header }, body),
+    };
+    with_version(answer, client)
+}
+
+fn other_form(header: Header, since: u16) -> OpteError {
+    let name = request::name(header.code).unwrap_or_default();
+    let why = format!("{name} has another form since version {since}: install matching versions");
+    OpteError::invalid(format!("API version {}", header.version), why)
+}
+
+/// The answer to a request that is refused.
+pub(crate) fn refuse(error: OpteError) -> Vec<u8> {
+    encode_answer::<()>(&Err(error))
 }
 
 /// Decodes a request, has it carried out, and encodes what came of it.
@@ -19,5 +48,5 @@ pub(crate) fn serve<R: Request>(
     body: &[u8],
     carry_out: impl FnOnce(R) -> Result<R::Response, OpteError>,
 ) -> Vec<u8> {
-    encode_answer(&decode(body).and_then(carry_out))
+    encode_answer(&decode_request(body).and_then(carry_out))
 }

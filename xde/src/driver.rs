@@ -6,6 +6,7 @@
 //! [`Egress`].
 
 use crate::answer::{Refused, outer_facts};
+use crate::dispatch::by_version;
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
 use crate::snapshot::{Place, Published, Snapshot};
@@ -97,8 +98,9 @@ impl<H: Host> Driver<H> {
     ) -> Vec<u8> {
         let code = header.code;
         self.observer.tell(|| ControlBegun { code });
-        let answer =
-            self.management.with(|management| management.serve(self, platform, now, header, body));
+        let answer = by_version(header, body, |header, body| {
+            self.management.with(|management| management.serve(self, platform, now, header, body))
+        });
         self.observer.tell(|| ControlEnded { code, served: is_done(&answer).into() });
         answer
     }

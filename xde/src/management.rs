@@ -8,7 +8,7 @@
 //! nothing. What is told of many ports (mappings) becomes one snapshot that all their policies
 //! share.
 
-use crate::dispatch::{refuse_version, serve};
+use crate::dispatch::serve;
 use crate::driver::Driver;
 use crate::dump;
 use crate::host::{Moment, Platform, PortId};
@@ -83,9 +83,6 @@ impl<H: Host> Management<H> {
         header: Header,
         body: &[u8],
     ) -> Vec<u8> {
-        if let Some(refusal) = refuse_version(header) {
-            return refusal;
-        }
         match header.code {
             CreatePort::CODE => serve(body, |r| self.create(driver, platform, now, r)),
             DeletePort::CODE => serve(body, |r| self.delete(platform, r)),

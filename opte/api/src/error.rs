@@ -19,15 +19,22 @@ pub enum ErrorSource {
 }
 
 /// Why a request was refused. A refused request has changed nothing.
+///
+/// Kinds are only ever added, and at the end: clients of all versions read those they know.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error, Deserialize, Serialize)]
 pub enum OpteError {
-    /// Client and host speak different versions.
-    #[error("client speaks API version {client}, host speaks {host}: install matching versions")]
+    /// The host does not serve the client's version.
+    #[error(
+        "client speaks API version {client}, host serves {oldest} to {newest}: \
+         install matching versions"
+    )]
     BadApiVersion {
         /// What the client sent.
         client: u16,
-        /// What the host speaks.
-        host: u16,
+        /// The oldest version that the host serves.
+        oldest: u16,
+        /// The newest one.
+        newest: u16,
     },
     /// No such command number.
     #[error("command {0} is unknown to this host")]
@@ -97,6 +104,11 @@ impl OpteError {
     /// Shorthand for [`OpteError::Exists`].
     pub fn exists(what: impl Into<String>, name: impl core::fmt::Display) -> Self {
         Self::Exists { what: what.into(), name: alloc::format!("{name}") }
+    }
+
+    /// What a client says of an answer in a version that it does not speak, and that says no more.
+    pub const fn other_version(client: u16, host: u16) -> Self {
+        Self::BadApiVersion { client, oldest: host, newest: host }
     }
 
     /// Who erred.

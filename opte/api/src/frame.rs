@@ -23,8 +23,14 @@ use serde::de::DeserializeOwned;
 
 /// "OPTE".
 pub const MAGIC: u32 = 0x4f50_5445;
-/// Version of all messages. Any change of a message's wire form steps it.
-pub const API_VERSION: u16 = 1;
+/// Version that this code speaks. [`Request::SINCE`] says for each command since which version
+/// its request and its answer look as they do.
+pub const API_VERSION: u16 = 2;
+/// Oldest version that hosts serve.
+pub const OLDEST_VERSION: u16 = 1;
+/// Newest version that was ever released: no message of this or an older one changes any more.
+/// What has another form since is of a newer version; `tests/data/wire` holds all of them to that.
+pub const RELEASED_VERSION: u16 = 1;
 /// Bytes in front of each body.
 pub const HEADER_LEN: usize = 12;
 /// Largest request body, in bytes.
@@ -36,6 +42,10 @@ pub const MAX_RESPONSE: u32 = 256 << 20;
 pub trait Request: Serialize + DeserializeOwned {
     /// The command number.
     const CODE: u16;
+    /// The command's name.
+    const NAME: &'static str;
+    /// The version in which request and answer got the form that they have.
+    const SINCE: u16;
     /// What comes back on success.
     type Response: Serialize + DeserializeOwned;
 }
@@ -109,7 +119,7 @@ pub fn encode_answer<T: Serialize>(answer: &Result<T, OpteError>) -> Vec<u8> {
 /// The response inside an answer whose header is `header`.
 pub fn decode_answer<T: DeserializeOwned>(header: Header, body: &[u8]) -> Result<T, OpteError> {
     if header.version != API_VERSION {
-        return Err(OpteError::BadApiVersion { client: API_VERSION, host: header.version });
+        return Err(OpteError::other_version(API_VERSION, header.version));
     }
     if header.code == Status::Done as u16 { decode(body) } else { Err(decode(body)?) }
 }
@@ -119,12 +129,31 @@ pub fn is_done(answer: &[u8]) -> bool {
     answer.get(6..8) == Some((Status::Done as u16).to_be_bytes().as_slice())
 }
 
+/// Decodes the body of a request. What this version does not know is refused by name.
+pub fn decode_request<R: Request>(body: &[u8]) -> Result<R, OpteError> {
+    decode(body).map_err(|error| match error {
+        OpteError::BadRequest(why) => OpteError::BadRequest(format!("{}: {why}", R::NAME)),
+        error => error,
+    })
+}
+
+/// A frame that says another version in its header.
+#[must_use]
+pub fn with_version(mut frame: Vec<u8>, version: u16) -> Vec<u8> {
+    if let Some(place) = frame.get_mut(4..6) {
+        place.copy_from_slice(&version.to_be_bytes());
+    }
+    frame
+}
+
 /// Decodes a body that must be used up to its last byte.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, OpteError> {
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => {
-            Err(OpteError::BadRequest(format!("{} bytes follow the message", rest.len())))
+            let count = rest.len();
+            let why = format!("{count} bytes follow the last field that version {API_VERSION} has");
+            Err(OpteError::BadRequest(why))
         }
         Err(error) => Err(OpteError::BadRequest(format!("{error}"))),
     }

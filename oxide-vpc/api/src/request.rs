@@ -5,7 +5,8 @@
 //! Every request, its command number, and its answer.
 //!
 //! Numbers are never used twice. A request that changes something answers `()`, or [`Removal`]
-//! where the thing to remove may be gone already.
+//! where the thing to remove may be gone already. `since N` stands behind the name of a command
+//! whose request or answer got its form in version N; without it, that is version 1.
 
 use crate::dump::{
     CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
@@ -21,6 +22,11 @@ use opte_api::frame::Request;
 use opte_api::{Direction, IpCidr};
 use serde::{Deserialize, Serialize};
 
+/// The name of a command.
+pub fn name(code: u16) -> Option<&'static str> {
+    COMMANDS.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
+}
+
 /// Whether there was anything to remove.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -32,20 +38,31 @@ pub enum Removal {
 }
 
 macro_rules! requests {
-    ($($(#[$doc:meta])* $code:literal $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? } -> $response:ty;)*) => {
+    ($($(#[$doc:meta])* $code:literal $name:ident $(since $since:literal)? { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? } -> $response:ty;)*) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+            #[serde(deny_unknown_fields)]
             pub struct $name { $($(#[$fdoc])* pub $field: $ty),* }
 
             impl Request for $name {
                 const CODE: u16 = $code;
+                const NAME: &'static str = stringify!($name);
+                const SINCE: u16 = [$($since,)? 1][0];
                 type Response = $response;
             }
         )*
 
         /// Command numbers and names, in order.
         pub const COMMANDS: &[(u16, &str)] = &[$(($code, stringify!($name))),*];
+
+        /// Since which version request and answer of a command have their form.
+        pub fn since(code: u16) -> Option<u16> {
+            Some(match code {
+                $($code => $name::SINCE,)*
+                _ => return None,
+            })
+        }
     };
 }
 

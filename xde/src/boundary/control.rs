@@ -6,12 +6,12 @@
 //! refused by name.
 
 use super::Boundary;
-use crate::dispatch::{refuse_version, serve};
+use crate::dispatch::{by_version, refuse, serve};
 use alloc::vec;
 use alloc::vec::Vec;
 use opte::host::{Host, Lock};
 use opte_api::OpteError;
-use opte_api::frame::{Header, Request, encode_answer};
+use opte_api::frame::{Header, Request};
 use oxide_vpc_api::dump::{Counter, CounterSet};
 use oxide_vpc_api::request::{
     AddBoundaryNat, COMMANDS, DumpCounters, ListBoundaryNat, RemBoundaryNat, Removal,
@@ -21,16 +21,13 @@ impl<H: Host> Boundary<H> {
     /// Serves one request; answers a whole frame, header and body. A refused request has changed
     /// nothing. `host` are counters of the host, which are shown behind the boundary's own.
     pub fn control(&self, header: Header, body: &[u8], host: &[(&str, u64)]) -> Vec<u8> {
-        if let Some(refusal) = refuse_version(header) {
-            return refusal;
-        }
-        match header.code {
+        by_version(header, body, |header, body| match header.code {
             AddBoundaryNat::CODE => serve(body, |request| self.add(request)),
             RemBoundaryNat::CODE => serve(body, |request| self.remove(request)),
             ListBoundaryNat::CODE => serve(body, |ListBoundaryNat {}| Ok(self.list())),
             DumpCounters::CODE => serve(body, |request| self.counter_sets(request, host)),
-            code => encode_answer::<()>(&Err(refusal(code))),
-        }
+            code => refuse(refusal(code)),
+        })
     }
 
     /// All entries of the table.

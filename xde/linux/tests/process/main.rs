@@ -4,7 +4,9 @@
 
 //! The binary `xde` from outside: how it starts, refuses to start, serves and stops.
 
-use opte_api::frame::{API_VERSION, HEADER_LEN, Header, MAX_RESPONSE, decode_answer};
+use opte_api::frame::{
+    API_VERSION, HEADER_LEN, Header, MAX_RESPONSE, OLDEST_VERSION, decode_answer,
+};
 use opte_api::{MacAddr, OpteError, Vni};
 use opte_ioctl::OpteHdl;
 use oxide_vpc_api::request::{
@@ -225,7 +227,11 @@ fn slow_and_wrong_clients_hold_up_nobody() {
         let header = Header { version: API_VERSION + 1, code: 1, len: 3 };
         other_version.write_all(&header.to_bytes()).unwrap();
         other_version.write_all(&[1, 2, 3]).unwrap();
-        let refused = OpteError::BadApiVersion { client: API_VERSION + 1, host: API_VERSION };
+        let refused = OpteError::BadApiVersion {
+            client: API_VERSION + 1,
+            oldest: OLDEST_VERSION,
+            newest: API_VERSION,
+        };
         assert_eq!(answer(&mut other_version), refused);
         host.client().request(&ListPorts {}).unwrap();
         // As many as there may be, and one more.

@@ -1,0 +1,113 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Layers, flows, counters.
+
+use super::Example;
+use super::examples::{example, of};
+use super::ports::port;
+use opte_api::{Direction, FlowId, Protocol};
+use oxide_vpc_api::dump::{
+    Counter, CounterSet, FlowInfo, FlowSide, FlowTableDump, LayerDump, LayerFlow, LayerInfo,
+    RuleInfo, TcpFlowInfo,
+};
+use oxide_vpc_api::request::{
+    ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, ListLayers,
+};
+
+pub(super) fn flow_id() -> FlowId {
+    FlowId {
+        protocol: Protocol::TCP,
+        src: of("172.30.0.5"),
+        src_port: 40000,
+        dst: of("198.51.100.9"),
+        dst_port: 443,
+    }
+}
+
+fn back() -> FlowId {
+    FlowId {
+        protocol: Protocol::ICMPV6,
+        src: of("fd12::9"),
+        src_port: 0x8000,
+        dst: of("fd12::5"),
+        dst_port: 7,
+    }
+}
+
+pub(super) fn flow() -> FlowInfo {
+    let side = |flow, packets| FlowSide {
+        flow,
+        packets,
+        bytes: packets * 1000,
+        generation: 4,
+        transform: "encap".into(),
+    };
+    FlowInfo {
+        opened: Direction::Out,
+        out: side(flow_id(), 12),
+        inbound: side(back(), 9),
+        nat: Some("203.0.113.7:16384".into()),
+        tcp: Some("ESTABLISHED".into()),
+        idle_ms: 1250,
+    }
+}
+
+fn plain_flow() -> FlowInfo {
+    FlowInfo { opened: Direction::In, nat: None, tcp: None, ..flow() }
+}
+
+fn layer_info() -> LayerInfo {
+    LayerInfo {
+        name: "firewall".into(),
+        rules: [1, 200],
+        default: ["allow".into(), "deny".into()],
+        flows: 3,
+    }
+}
+
+pub(super) fn rule() -> RuleInfo {
+    RuleInfo {
+        id: 3,
+        priority: 100,
+        predicates: vec!["proto=TCP".into(), "dport=22".into()],
+        action: "allow".into(),
+        hits: 5,
+    }
+}
+
+fn layer_dump() -> LayerDump {
+    LayerDump {
+        name: "firewall".into(),
+        rules: [vec![], vec![rule()]],
+        default: ["allow".into(), "deny".into()],
+        default_hits: [7, 300],
+        flows: vec![LayerFlow {
+            flow: flow_id(),
+            opened: Direction::In,
+            decision: "allowed by rule 3".into(),
+        }],
+    }
+}
+
+fn tcp() -> TcpFlowInfo {
+    TcpFlowInfo { flow: flow_id(), state: "TIME_WAIT".into(), segments: [5, 4], bytes: [500, 4000] }
+}
+
+fn counters() -> Vec<CounterSet> {
+    let counters = vec![Counter { name: "in_packets".into(), value: 70_000 }];
+    [None, Some(port())].map(|port| CounterSet { port, counters: counters.clone() }).into()
+}
+
+pub(super) fn examples() -> Vec<Example> {
+    let table = FlowTableDump { limit: 1_048_576, flows: vec![flow(), plain_flow()] };
+    vec![
+        example(vec![ListLayers { port: port() }], vec![vec![layer_info()]]),
+        example(vec![DumpLayer { port: port(), layer: "nat".into() }], vec![layer_dump()]),
+        example(vec![DumpUft { port: port() }], vec![table]),
+        example(vec![ClearUft { port: port() }], vec![()]),
+        example(vec![DumpTcpFlows { port: port() }], vec![vec![tcp()]]),
+        example([None, Some(port())].map(|port| DumpCounters { port }).into(), vec![counters()]),
+    ]
+}
