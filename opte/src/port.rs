@@ -322,11 +322,18 @@ impl<H: Host> Port<H> {
         }
     }
 
+    /// Removes a flow; false if it had left already.
+    pub fn clear_flow(&self, flow: &Arc<Flow<H>>) -> bool {
+        self.end(flow, FlowEnd::Cleared)
+    }
+
     /// Takes a flow out of the table, and accounts for it if it was still there.
-    pub(crate) fn end(&self, flow: &Arc<Flow<H>>, end: FlowEnd) {
-        if self.flows.remove(flow) {
+    pub(crate) fn end(&self, flow: &Arc<Flow<H>>, end: FlowEnd) -> bool {
+        let removed = self.flows.remove(flow);
+        if removed {
             self.ended(flow, end, None);
         }
+        removed
     }
 
     /// The same for a flow that the policy ends.

@@ -11,6 +11,7 @@ use crate::commands::firewall::FirewallCommand;
 use crate::commands::flow::FlowCommand;
 use crate::commands::layer::LayerCommand;
 use crate::commands::life::LifeCommand;
+use crate::commands::manual::ManualCommand;
 use crate::commands::mapping::MappingCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
@@ -37,6 +38,7 @@ Exit status:
 Examples:
   opteadm list-ports
   opteadm dump-uft -p opte0 --json
+  opteadm list-ports --watch 2
   opteadm --socket /tmp/hv1.sock stats --nonzero";
 
 fn version() -> String {
@@ -55,9 +57,31 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
+    /// Show it anew after so many seconds, until interrupted; in JSON one line each time
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECONDS")]
+    #[arg(value_parser = seconds)]
+    pub watch: Option<f64>,
+
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Longest time between two looks.
+const MAX_SECONDS: f64 = 86_400.0;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok();
+    let good = seconds.filter(|seconds| *seconds >= 0.1 && *seconds <= MAX_SECONDS);
+    good.ok_or_else(|| "use 0.1 to 86400 seconds".into())
+}
+
+/// Beginnings of the names of commands that change nothing.
+const SHOWING: &[&str] = &["list-", "show-", "dump-", "stats", "plan", "trace"];
+
+/// A command of this name only shows something, and so may be watched.
+pub fn shows(name: &str) -> bool {
+    SHOWING.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// All commands, by family.
@@ -89,6 +113,8 @@ pub enum Command {
     Counter(CounterCommand),
     #[command(flatten)]
     Boundary(BoundaryCommand),
+    #[command(flatten)]
+    Manual(ManualCommand),
 }
 
 /// The port that a command is about.

@@ -42,12 +42,17 @@ pub enum Form {
 }
 
 impl Form {
+    /// What went wrong, as a line.
+    pub fn complaint(self, error: &str) -> String {
+        match self {
+            Self::Table => format!("opteadm: {error}\n"),
+            Self::Json => format!("{}\n", serde_json::json!({ "error": error })),
+        }
+    }
+
     /// Tells standard error what went wrong.
     pub fn report(self, error: &str) {
-        match self {
-            Self::Table => eprintln!("opteadm: {error}"),
-            Self::Json => eprintln!("{}", serde_json::json!({ "error": error })),
-        }
+        eprint!("{}", self.complaint(error));
     }
 }
 

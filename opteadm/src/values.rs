@@ -4,7 +4,7 @@
 
 //! Text forms that only the command line has.
 
-use opte_api::Vni;
+use opte_api::{IpCidr, Protocol, Vni};
 use oxide_vpc_api::mapping::BOUNDARY_VNI;
 use oxide_vpc_api::{BoundaryEndpoint, PortRange, SnatRange};
 use std::net::{IpAddr, Ipv6Addr};
@@ -29,6 +29,35 @@ pub fn address_and_ports(text: &str) -> Result<(IpAddr, Option<PortRange>), Stri
     };
     let (first, last) = ports.split_once('-').ok_or(TUPLE)?;
     Ok((ip, Some(PortRange { first: port(first)?, last: port(last)? })))
+}
+
+/// Reads `NUMBER` or `FIRST-LAST`.
+pub fn ports(text: &str) -> Result<PortRange, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Ok(PortRange { first: port(first)?, last: port(last)? })
+}
+
+/// Reads an address or a prefix.
+pub fn prefix(text: &str) -> Result<IpCidr, String> {
+    let whole = |ip: IpAddr| IpCidr::new(ip, if ip.is_ipv4() { 32 } else { 128 });
+    match text.parse() {
+        Ok(ip) => whole(ip).map_err(|error| error.to_string()),
+        Err(_) => text.parse().map_err(|error| format!("{error}")),
+    }
+}
+
+/// Reads `tcp`, `udp`, `icmp`, `icmp6` or a number.
+pub fn protocol(text: &str) -> Result<Protocol, String> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "tcp" => Protocol::TCP,
+        "udp" => Protocol::UDP,
+        "icmp" => Protocol::ICMP,
+        "icmp6" => Protocol::ICMPV6,
+        number => {
+            let form = || format!("'{text}' is none of tcp, udp, icmp, icmp6 and 0 to 255");
+            Protocol(number.parse().map_err(|_| form())?)
+        }
+    })
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -103,6 +132,22 @@ mod tests {
         for bad in ["", "10.0.0.1", "fd00::1,7", "fd00::1,vni=", "fd00::1,vni=16777216"] {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_filters_take() {
+        assert_eq!(ports("443"), Ok(PortRange { first: 443, last: 443 }));
+        assert_eq!(ports("1-2"), Ok(PortRange { first: 1, last: 2 }));
+        assert!(ports("1-").is_err() && ports("1-2-3").is_err() && ports("70000").is_err());
+        for (text, expected) in
+            [("10.0.0.1", "10.0.0.1/32"), ("fd00::1", "fd00::1/128"), ("10.0.0.0/8", "10.0.0.0/8")]
+        {
+            assert_eq!(prefix(text).map(|prefix| prefix.to_string()), Ok(expected.into()));
+        }
+        assert!(prefix("10.0.0").is_err());
+        assert_eq!(protocol("TCP"), Ok(Protocol::TCP));
+        assert_eq!(protocol("132"), Ok(Protocol(132)));
+        assert!(protocol("tcpx").unwrap_err().contains("none of tcp"));
     }
 
     #[test]

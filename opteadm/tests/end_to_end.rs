@@ -146,7 +146,7 @@ fn wrong_usage_has_its_own_status() {
     assert_eq!((ran.status, ran.out.as_str()), (2, ""));
     assert!(ran.err.contains("Usage: opteadm delete-xde"), "{}", ran.err);
 
-    let ran = run(&mut program("dump-uft -p 0 --json"), "");
+    let ran = run(&mut program("list-layers -p 0 --json"), "");
     assert_eq!((ran.status, ran.out.as_str()), (2, ""));
     let error: serde_json::Value = serde_json::from_str(&ran.err).unwrap();
     let text = error["error"].as_str().unwrap();

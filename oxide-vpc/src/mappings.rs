@@ -9,6 +9,7 @@
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::ops::Bound;
 use opte::prefix_map::PrefixMap;
 use opte_api::{IpCidr, OpteError, Vni};
 use oxide_vpc_api::request::Removal;
@@ -72,9 +73,10 @@ impl Mappings {
         (Self { guests: self.guests.remove(&key), ..self.clone() }, Removal::Removed)
     }
 
-    /// All guests in order.
-    pub fn guests(&self) -> impl Iterator<Item = V2pEntry> {
-        self.guests.iter().map(|((vni, ip), location)| V2pEntry {
+    /// Guests in order: all, or those behind one that need not be there.
+    pub fn guests_after(&self, after: Option<(Vni, IpAddr)>) -> impl Iterator<Item = V2pEntry> {
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.guests.range(behind).map(|((vni, ip), location)| V2pEntry {
             vni: *vni,
             ip: *ip,
             location: *location,
@@ -127,10 +129,14 @@ impl Mappings {
         next
     }
 
-    /// All prefixes in order.
-    pub fn boundaries(&self) -> impl Iterator<Item = V2bEntry> {
-        self.boundary
-            .iter()
+    /// Prefixes in order: all, or those behind one that need not be there.
+    pub fn boundaries_after(&self, after: Option<IpCidr>) -> impl Iterator<Item = V2bEntry> {
+        let behind = |prefix| after.is_none_or(|after| prefix > after);
+        let mut entries: Vec<_> =
+            self.boundary.iter().filter(|(prefix, _)| behind(*prefix)).collect();
+        entries.sort_unstable_by_key(|(prefix, _)| *prefix);
+        entries
+            .into_iter()
             .map(|(prefix, endpoints)| V2bEntry { prefix, endpoints: endpoints.clone() })
     }
 }
@@ -174,9 +180,9 @@ mod tests {
     fn endpoints_add_up() {
         let maps = Mappings::default().with_boundary(&entry("::/0", &[2])).unwrap();
         let maps = maps.with_boundary(&entry("::/0", &[1, 2])).unwrap();
-        assert_eq!(maps.boundaries().next().unwrap(), entry("::/0", &[1, 2]));
+        assert_eq!(maps.boundaries_after(None).next().unwrap(), entry("::/0", &[1, 2]));
         let (maps, _) = maps.without_boundary(&entry("::/0", &[1]));
-        assert_eq!(maps.boundaries().next().unwrap(), entry("::/0", &[2]));
+        assert_eq!(maps.boundaries_after(None).next().unwrap(), entry("::/0", &[2]));
         assert!(maps.with_boundary(&entry("::/0", &[])).is_err());
     }
 }

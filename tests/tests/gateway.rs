@@ -75,7 +75,7 @@ fn floods_of_questions_leave_nothing_behind() {
     assert_eq!(counter(&mut host, GUEST, "out_replies"), 4 * rounds);
     assert_eq!(counter(&mut host, GUEST, "out_drop_gateway_deny"), rounds);
     for guest in [GUEST, OTHER] {
-        assert_eq!(host.request(&DumpUft { port: guest.port() }).unwrap().flows, []);
+        assert_eq!(host.request(&DumpUft::of(guest.port())).unwrap().flows, []);
     }
     let body = Body::Udp { ports: [1, 2], checksum: true };
     let packet = Packet::new(OTHER.macs(), [OTHER.ip(true), Guest(7).ip(true)], body);

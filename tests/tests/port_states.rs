@@ -96,13 +96,9 @@ const TABLE: [(&str, Ask, [bool; 3]); 19] = [
         [true, true, false],
     ),
     ("ClearUft", |h| h.request(&ClearUft { port: p() }), [false, true, false]),
-    ("DumpUft", |h| h.request(&DumpUft { port: p() }).map(drop), [false, true, true]),
-    ("DumpTcpFlows", |h| h.request(&DumpTcpFlows { port: p() }).map(drop), [false, true, true]),
-    (
-        "DumpLayer",
-        |h| h.request(&DumpLayer { port: p(), layer: "nat".into() }).map(drop),
-        [true, true, true],
-    ),
+    ("DumpUft", |h| h.request(&DumpUft::of(p())).map(drop), [false, true, true]),
+    ("DumpTcpFlows", |h| h.request(&DumpTcpFlows::of(p())).map(drop), [false, true, true]),
+    ("DumpLayer", |h| h.request(&DumpLayer::of(p(), "nat")).map(drop), [true, true, true]),
     ("ListLayers", |h| h.request(&ListLayers { port: p() }).map(drop), [true, true, true]),
     (
         "DumpCounters",
@@ -179,7 +175,7 @@ fn a_reset_port_has_its_rules_and_no_flows() {
     host.events();
     assert_eq!(send(&mut host), []);
     assert_eq!(host.drops(), [DropReason::PortState]);
-    let layer = DumpLayer { port: p(), layer: "firewall".into() };
+    let layer = DumpLayer::of(p(), "firewall");
     assert_eq!(host.request(&layer).unwrap().rules[0].len(), 1);
     host.request(&StartPort { port: p() }).unwrap();
     assert_eq!(send(&mut host).len(), 1);
@@ -231,7 +227,7 @@ fn another_underlay_address_is_used_with_the_next_packet_and_flows_stay() {
     assert_eq!((after.src, same), (underlay_ip, inner.clone()));
     assert_eq!(flows(&mut host), 1);
     assert_eq!(host.request(&ListPorts {}).unwrap()[0].underlay_ip, underlay_ip);
-    let known = host.request(&DumpV2p {}).unwrap();
+    let known = host.request(&DumpV2p::default()).unwrap().entries;
     assert!(known.iter().all(|entry| entry.location.underlay_ip == underlay_ip));
     // Answers are taken at the new address, and at no other.
     let reply = Packet::read(&inner).unwrap().reply();

@@ -83,13 +83,13 @@ fn seen(host: &mut Hypervisor) -> String {
     let mut parts = vec![
         format!("{:#?}", host.request(&ListPorts {})),
         format!("{:#?}", host.request(&ShowUnderlay {})),
-        format!("{:#?}", host.request(&DumpV2p {})),
-        format!("{:#?}", host.request(&DumpV2b {})),
-        format!("{:#?}", host.request(&DumpUft { port: port.clone() })),
+        format!("{:#?}", host.request(&DumpV2p::default())),
+        format!("{:#?}", host.request(&DumpV2b::default())),
+        format!("{:#?}", host.request(&DumpUft::of(port.clone()))),
         format!("{:#?}", host.request(&DumpCounters { port: None })),
     ];
     for layer in ["gateway", "firewall", "router", "nat", "overlay"] {
-        let dump = DumpLayer { port: port.clone(), layer: layer.into() };
+        let dump = DumpLayer::of(port.clone(), layer);
         parts.push(format!("{:#?}", host.request(&dump)));
     }
     parts.join("\n")
@@ -202,8 +202,8 @@ fn ports() {
     );
     refused(DeletePort { name: Guest(6).port() }, "NotFound", "guest6");
     refused(SetMtu { port: port(), mtu: 100 }, "Invalid", "MTU");
-    refused(DumpUft { port: Guest(6).port() }, "NotFound", "guest6");
-    refused(DumpLayer { port: port(), layer: "cake".into() }, "Invalid", "gateway, firewall");
+    refused(DumpUft::of(Guest(6).port()), "NotFound", "guest6");
+    refused(DumpLayer::of(port(), "cake"), "Invalid", "gateway, firewall");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn two_ports_of_a_vpc_have_different_addresses() {
 #[test]
 fn rules_that_are_sent_again_keep_their_numbers() {
     let mut host = world();
-    let dump = DumpLayer { port: GUEST.port(), layer: "firewall".into() };
+    let dump = DumpLayer::of(GUEST.port(), "firewall");
     let text = ["dir=in action=allow priority=1", "dir=in action=deny priority=7"];
     rules(&mut host, &text);
     let before = host.request(&dump).unwrap().rules;

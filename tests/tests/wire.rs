@@ -13,8 +13,9 @@ use opte_tests::hypervisor::{Agreeable, Hypervisor};
 use opte_tests::setting::{Guest, add_guest};
 use opte_tests::wire::record::{Record, VARIABLE, Versions};
 use opte_tests::wire::{Example, all};
+use oxide_vpc_api::V2pEntry;
 use oxide_vpc_api::dump::PortInfo;
-use oxide_vpc_api::request::{self, COMMANDS, DeletePort, ListPorts};
+use oxide_vpc_api::request::{self, COMMANDS, DeletePort, DumpUft, DumpV2p, ListPorts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -148,4 +149,61 @@ fn what_a_host_does_not_know_is_refused_by_name() {
     assert!(error.contains("DeletePort: 1 bytes follow the last field"), "{error}");
     let unknown = serde_json::from_str::<DeletePort>(r#"{"name":"opte0","force":true}"#);
     assert!(unknown.unwrap_err().to_string().contains("unknown field `force`"));
+}
+
+/// What was recorded when version 1 was released is still served, or refused by name.
+#[test]
+fn recorded_requests_of_older_versions_are_served_or_refused_by_name() {
+    let (mut served, mut refused) = (0, 0);
+    for example in all() {
+        let Some(code) = example.code else { continue };
+        let record = record(&example);
+        let Some(form) = record.form(OLDEST_VERSION) else { continue };
+        for line in form.lines().filter_map(|line| line.strip_prefix("request")) {
+            let digits = line.trim().as_bytes().chunks(2);
+            let byte =
+                |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            let body: Vec<u8> = digits.map(byte).collect();
+            let (header, answer) = ask(&mut host(), OLDEST_VERSION, code, &body);
+            assert_eq!(header.version, OLDEST_VERSION, "{}", example.name);
+            if header.code == Status::Done as u16 {
+                served += 1;
+                continue;
+            }
+            // Whatever else is wrong with it, it was read.
+            match decode(&answer).unwrap() {
+                OpteError::BadRequest(why) => panic!("{}: {why}", example.name),
+                error if error.to_string().contains("has another form") => {
+                    assert!(error.to_string().contains(example.name), "{error}");
+                    refused += 1;
+                }
+                _ => served += 1,
+            }
+        }
+    }
+    assert!(served > refused, "{served} served, {refused} refused");
+}
+
+/// An older client gets the answer in the form that it knows.
+#[test]
+fn dumps_answer_an_older_client_in_its_form() {
+    #[derive(serde::Deserialize, Debug)]
+    struct FlowTable1 {
+        limit: u32,
+        flows: Vec<u8>,
+    }
+    let mut host = host();
+    let name = Guest(5).port().to_string();
+    let body = [&[name.len() as u8][..], name.as_bytes()].concat();
+    let (header, answer) = ask(&mut host, 1, DumpUft::CODE, &body);
+    assert_eq!((header.version, header.code), (1, Status::Done as u16));
+    let table: FlowTable1 = decode(&answer).unwrap();
+    assert!(table.limit > 0 && table.flows.is_empty(), "{table:?}");
+
+    let (_, answer) = ask(&mut host, 1, DumpV2p::CODE, &[]);
+    let entries: Vec<V2pEntry> = decode(&answer).unwrap();
+    assert_eq!(entries, host.request(&DumpV2p::default()).unwrap().entries);
+    // A refusal is the same in all versions.
+    let missing = ask(&mut host, 1, DumpUft::CODE, b"\x05opte9");
+    assert_eq!(refusal(missing), OpteError::not_found("port", "opte9"));
 }

@@ -10,11 +10,11 @@ use opte_api::OpteError;
 use opte_api::frame::{
     API_VERSION, Header, OLDEST_VERSION, Request, decode_request, encode_answer, with_version,
 };
-use oxide_vpc_api::request;
+use oxide_vpc_api::{older, request};
 
 /// Has a request served if its version of the command is known, and answers in that version. A
-/// client of an older version is served wherever the command's form is still the same; what is not
-/// served is refused by name, with what is.
+/// client of an older version is served wherever the command's form is still the same, or the older
+/// one is known; what is not served is refused by name, with what is.
 pub(crate) fn by_version(
     header: Header,
     body: &[u8],
@@ -25,9 +25,12 @@ pub(crate) fn by_version(
         let (oldest, newest) = (OLDEST_VERSION, API_VERSION);
         return refuse(OpteError::BadApiVersion { client, oldest, newest });
     }
+    let serve = |body: &[u8]| serve(Header { version: API_VERSION, ..header }, body);
     let answer = match request::since(header.code).filter(|since| *since > client) {
-        Some(since) => refuse(other_form(header, since)),
-        None => serve(Header { version: API_VERSION, ..header }, body),
+        Some(since) => {
+            older::serve(header, body, serve).unwrap_or_else(|| refuse(other_form(header, since)))
+        }
+        None => serve(body),
     };
     with_version(answer, client)
 }

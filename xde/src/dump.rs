@@ -5,7 +5,8 @@
 //! What one sees on looking at a host.
 
 use crate::driver::Driver;
-use crate::host::{Moment, Platform};
+use crate::flow_dump::{self, FlowPage};
+use crate::host::Platform;
 use crate::management::{Managed, Management};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -13,18 +14,17 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::flow::Flow;
-use opte::flow_table::SideSnapshot;
 use opte::host::Host;
 use opte::layer::Layer;
 use opte::rule::Rule;
-use opte_api::{Direction, OpteError, Protocol};
-use oxide_vpc::{firewall, nat};
+use opte_api::{Direction, OpteError};
+use oxide_vpc::{Mappings, firewall, nat};
 use oxide_vpc_api::dump::{
-    Counter, CounterSet, FlowInfo, FlowSide, FlowTableDump, LayerDump, LayerFlow, LayerInfo,
-    PortInfo, RuleInfo, TcpFlowInfo,
+    Counter, CounterSet, LayerDump, LayerFlow, LayerInfo, PortInfo, RuleInfo, V2bDump, V2pDump,
 };
-use oxide_vpc_api::request::DumpCounters;
-use oxide_vpc_api::{ExternalIps, SnatRange};
+use oxide_vpc_api::filter::{MAX_LOOKED_AT, Page};
+use oxide_vpc_api::request::{DumpCounters, DumpLayer, DumpV2b, DumpV2p};
+use oxide_vpc_api::{ExternalIps, SnatRange, V2bEntry, V2pEntry};
 
 pub(crate) fn port<H: Host>(managed: &Managed<H>) -> PortInfo {
     let config = managed.vpc.config();
@@ -86,14 +86,17 @@ fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
     }
 }
 
-pub(crate) fn layer<H: Host>(managed: &Managed<H>, name: &str) -> Result<LayerDump, OpteError> {
+pub(crate) fn layer<H: Host>(
+    managed: &Managed<H>,
+    request: &DumpLayer,
+) -> Result<LayerDump, OpteError> {
+    let name = request.layer.as_str();
     let policy = managed.device.port.policy();
     let layers = &policy.rules.layers;
     let layer = layers.iter().find(|layer| layer.name == name).ok_or_else(|| {
         let names: Vec<&str> = layers.iter().map(|layer| layer.name).collect();
         OpteError::invalid("layer", format!("'{name}' is none of {}", names.join(", ")))
     })?;
-    let flows = managed.device.port.flows().flows();
     let shown = |flow: &Arc<Flow<H>>| {
         Some(LayerFlow {
             flow: flow.opening_key().id(),
@@ -101,14 +104,51 @@ pub(crate) fn layer<H: Host>(managed: &Managed<H>, name: &str) -> Result<LayerDu
             decision: decision(layer, flow)?,
         })
     };
+    let FlowPage { flows, next } = flow_dump::page(managed, &request.filter, request.page, shown)?;
     Ok(LayerDump {
         name: layer.name.into(),
         rules: Direction::BOTH
             .map(|direction| layer.side(direction).table.rules().map(|r| rule(r)).collect()),
         default: defaults(layer),
         default_hits: Direction::BOTH.map(|direction| layer.side(direction).default_hits()),
-        flows: flows.iter().filter_map(shown).collect(),
+        flows,
+        next,
     })
+}
+
+/// Mappings of this page, and where it ends if there may be more. They come in order, and only
+/// those behind the cursor.
+fn page<C: Copy, T>(
+    wanted: Page<C>,
+    mut entries: impl Iterator<Item = T>,
+    is_meant: impl Fn(&T) -> bool,
+    cursor: impl Fn(&T) -> C,
+) -> (Vec<T>, Option<C>) {
+    let (mut page, mut end) = (Vec::new(), None);
+    for (entry, looked_at) in entries.by_ref().zip(1..) {
+        end = Some(cursor(&entry));
+        if is_meant(&entry) {
+            page.push(entry);
+        }
+        if page.len() >= wanted.limit() || looked_at >= MAX_LOOKED_AT {
+            break;
+        }
+    }
+    (page, end.filter(|_| entries.next().is_some()))
+}
+
+pub(crate) fn guests(maps: &Mappings, DumpV2p { filter, page: wanted }: DumpV2p) -> V2pDump {
+    let entries = maps.guests_after(wanted.after);
+    let is_meant = |entry: &V2pEntry| filter.has_guest(entry.vni, entry.ip);
+    let (entries, next) = page(wanted, entries, is_meant, |entry| (entry.vni, entry.ip));
+    V2pDump { entries, next }
+}
+
+pub(crate) fn boundaries(maps: &Mappings, DumpV2b { filter, page: wanted }: DumpV2b) -> V2bDump {
+    let entries = maps.boundaries_after(wanted.after);
+    let is_meant = |entry: &V2bEntry| filter.has_prefix(entry.prefix);
+    let (entries, next) = page(wanted, entries, is_meant, |entry| entry.prefix);
+    V2bDump { entries, next }
 }
 
 fn rule(rule: &Rule) -> RuleInfo {
@@ -119,58 +159,6 @@ fn rule(rule: &Rule) -> RuleInfo {
         action: rule.action.describe(),
         hits: rule.hits(),
     }
-}
-
-/// Both sides of a flow; `None` if it has left the table meanwhile.
-fn sides<H: Host>(managed: &Managed<H>, flow: &Arc<Flow<H>>) -> Option<[SideSnapshot; 2]> {
-    let table = managed.device.port.flows();
-    let [out, inbound] = Direction::BOTH.map(|direction| table.snapshot(flow, direction));
-    Some([out?, inbound?])
-}
-
-pub(crate) fn flows<H: Host>(managed: &Managed<H>, now: Moment) -> FlowTableDump {
-    let table = managed.device.port.flows();
-    let shown = |flow: &Arc<Flow<H>>| {
-        let [out, inbound] = sides(managed, flow)?;
-        Some(FlowInfo {
-            opened: flow.opening.direction,
-            out: side(flow, Direction::Out, &out),
-            inbound: side(flow, Direction::In, &inbound),
-            nat: flow.binding().map(|binding| binding.to_string()),
-            tcp: flow.tcp_state().map(|state| state.to_string()),
-            judged: flow.judged(managed.device.port.generation()).0,
-            idle_ms: now.since(out.last.max(inbound.last)),
-        })
-    };
-    FlowTableDump { limit: table.limit(), flows: table.flows().iter().filter_map(shown).collect() }
-}
-
-fn side<H: Host>(flow: &Flow<H>, direction: Direction, side: &SideSnapshot) -> FlowSide {
-    FlowSide {
-        flow: flow.key(direction).id(),
-        packets: side.packets,
-        bytes: side.bytes,
-        generation: side.stored.as_ref().map_or(0, |stored| stored.generation.0),
-        transform: side
-            .stored
-            .as_ref()
-            .map_or(String::new(), |stored| stored.transform.to_string()),
-    }
-}
-
-pub(crate) fn tcp_flows<H: Host>(managed: &Managed<H>) -> Vec<TcpFlowInfo> {
-    let shown = |flow: &Arc<Flow<H>>| {
-        let key = flow.key(Direction::Out);
-        let state = flow.tcp_state().filter(|_| key.protocol() == Protocol::TCP)?;
-        let [out, inbound] = sides(managed, flow)?;
-        Some(TcpFlowInfo {
-            flow: key.id(),
-            state: state.to_string(),
-            segments: [out.packets, inbound.packets],
-            bytes: [out.bytes, inbound.bytes],
-        })
-    };
-    managed.device.port.flows().flows().iter().filter_map(shown).collect()
 }
 
 pub(crate) fn counters<H: Host>(

@@ -32,6 +32,7 @@ pub mod boundary;
 mod dispatch;
 pub mod driver;
 mod dump;
+mod flow_dump;
 pub mod host;
 mod management;
 mod port_life;

@@ -11,6 +11,7 @@
 use crate::dispatch::serve;
 use crate::driver::Driver;
 use crate::dump;
+use crate::flow_dump;
 use crate::host::{Moment, Platform, PortId};
 use crate::port_life::{CHANGE, CLEAR, LOOK};
 use crate::publication::rules;
@@ -112,7 +113,7 @@ impl<H: Host> Management<H> {
                 self.set_maps(removal == Removal::Removed, maps);
                 Ok(removal)
             }),
-            DumpV2p::CODE => serve(body, |DumpV2p {}| Ok(self.maps.guests().collect())),
+            DumpV2p::CODE => serve(body, |request| Ok(dump::guests(&self.maps, request))),
             SetV2b::CODE => serve(body, |SetV2b { entry }| {
                 let known = self.maps.knows_boundary(&entry);
                 self.maps.with_boundary(&entry).map(|maps| self.set_maps(!known, maps))
@@ -122,7 +123,7 @@ impl<H: Host> Management<H> {
                 self.set_maps(removal == Removal::Removed, maps);
                 Ok(removal)
             }),
-            DumpV2b::CODE => serve(body, |DumpV2b {}| Ok(self.maps.boundaries().collect())),
+            DumpV2b::CODE => serve(body, |request| Ok(dump::boundaries(&self.maps, request))),
             code => unknown(code),
         }
     }
@@ -135,15 +136,19 @@ impl<H: Host> Management<H> {
             }
             ListLayers::CODE => serve(body, |r: ListLayers| self.look(&r.port, dump::layers)),
             DumpLayer::CODE => serve(body, |r: DumpLayer| {
-                self.port(&r.port).and_then(|managed| dump::layer(managed, &r.layer))
+                self.port(&r.port).and_then(|managed| dump::layer(managed, &r))
             }),
             DumpUft::CODE => serve(body, |r: DumpUft| {
                 self.permit(&r.port, "show its flows", LOOK)?;
-                self.look(&r.port, |m| dump::flows(m, now))
+                flow_dump::flows(self.port(&r.port)?, &r.filter, r.page, now)
             }),
             DumpTcpFlows::CODE => serve(body, |r: DumpTcpFlows| {
                 self.permit(&r.port, "show its flows", LOOK)?;
-                self.look(&r.port, dump::tcp_flows)
+                flow_dump::tcp_flows(self.port(&r.port)?, &r.filter, r.page)
+            }),
+            KillFlows::CODE => serve(body, |r: KillFlows| {
+                self.permit(&r.port, "remove its flows", CLEAR)?;
+                flow_dump::kill(self.port(&r.port)?, &r.filter, r.list)
             }),
             ClearUft::CODE => serve(body, |r: ClearUft| {
                 self.permit(&r.port, "clear its flows", CLEAR)?;

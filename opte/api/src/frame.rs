@@ -131,8 +131,13 @@ pub fn is_done(answer: &[u8]) -> bool {
 
 /// Decodes the body of a request. What this version does not know is refused by name.
 pub fn decode_request<R: Request>(body: &[u8]) -> Result<R, OpteError> {
+    decode_request_of(R::NAME, body)
+}
+
+/// Decodes the body of a request in any form that the command of this name has had.
+pub fn decode_request_of<T: DeserializeOwned>(name: &str, body: &[u8]) -> Result<T, OpteError> {
     decode(body).map_err(|error| match error {
-        OpteError::BadRequest(why) => OpteError::BadRequest(format!("{}: {why}", R::NAME)),
+        OpteError::BadRequest(why) => OpteError::BadRequest(format!("{name}: {why}")),
         error => error,
     })
 }
@@ -152,7 +157,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, OpteError> {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => {
             let count = rest.len();
-            let why = format!("{count} bytes follow the last field that version {API_VERSION} has");
+            let why = format!("{count} bytes follow the last field that is known");
             Err(OpteError::BadRequest(why))
         }
         Err(error) => Err(OpteError::BadRequest(format!("{error}"))),

@@ -142,9 +142,9 @@ impl<H: Host> Cells<H> {
         self.free.with(|free| free.fresh)
     }
 
-    /// All flows, by number.
-    pub fn flows(&self) -> impl Iterator<Item = Arc<Flow<H>>> {
-        (0..self.numbers()).filter_map(|number| self.flow(number))
+    /// All flows of this number and higher ones, by number.
+    pub fn flows_from(&self, first: u32) -> impl Iterator<Item = (u32, Arc<Flow<H>>)> {
+        (first..self.numbers()).filter_map(|number| Some((number, self.flow(number)?)))
     }
 }
 

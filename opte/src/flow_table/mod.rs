@@ -283,7 +283,14 @@ impl<H: Host> FlowTable<H> {
 
     /// All flows at about one moment.
     pub fn flows(&self) -> Vec<Arc<Flow<H>>> {
-        self.cells.flows().collect()
+        self.flows_from(0).map(|(_, flow)| flow).collect()
+    }
+
+    /// Flows by number, from this one on. A flow keeps its number for as long as it is in the
+    /// table, so whoever goes on behind the last number that was seen misses none that stayed and
+    /// sees none twice.
+    pub fn flows_from(&self, first: u32) -> impl Iterator<Item = (u32, Arc<Flow<H>>)> {
+        self.cells.flows_from(first)
     }
 
     /// What a dump shows of one direction of `flow`.

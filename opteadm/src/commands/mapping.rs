@@ -4,10 +4,13 @@
 
 //! Where guests are (virtual to physical) and where the outside is (virtual to boundary).
 
+use super::filter::PageArgs;
 use crate::console::{Console, Xde};
 use crate::values;
 use clap::{Args, Subcommand};
 use opte_api::{IpCidr, MacAddr, Vni};
+use oxide_vpc_api::dump::{V2bDump, V2pDump};
+use oxide_vpc_api::filter::MappingFilter;
 use oxide_vpc_api::request::{ClearV2b, ClearV2p, DumpV2b, DumpV2p, SetV2b, SetV2p};
 use oxide_vpc_api::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,8 +26,18 @@ pub enum MappingCommand {
         after_help = "Examples:\n  opteadm clear-v2p 172.30.0.6 a8:40:25:f0:00:02 fd00::2 100"
     )]
     ClearV2p(V2pArgs),
-    /// Show where all guests are
-    DumpV2p,
+    /// Show where guests are
+    #[command(after_help = "Examples:\n  opteadm dump-v2p --vni 100 --within 172.30.0.0/24")]
+    DumpV2p {
+        /// Only guests of this VPC
+        #[arg(long)]
+        vni: Option<Vni>,
+        /// Only addresses in this prefix
+        #[arg(long, value_name = "PREFIX", value_parser = values::prefix)]
+        within: Option<IpCidr>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
     /// Add boundary hosts that lead towards a prefix outside
     #[command(after_help = "Examples:\n  opteadm set-v2b 0.0.0.0/0 fd00:b::1 fd00:b::2\n  \
                       opteadm set-v2b ::/0 fd00:b::1,vni=77")]
@@ -33,7 +46,14 @@ pub enum MappingCommand {
     #[command(after_help = "Examples:\n  opteadm clear-v2b 0.0.0.0/0 fd00:b::2")]
     ClearV2b(V2bArgs),
     /// Show which boundary hosts lead where
-    DumpV2b,
+    #[command(after_help = "Examples:\n  opteadm dump-v2b --within 198.51.100.9")]
+    DumpV2b {
+        /// Only prefixes that hold this one, or lie in it
+        #[arg(long, value_name = "PREFIX", value_parser = values::prefix)]
+        within: Option<IpCidr>,
+        #[command(flatten)]
+        page: PageArgs,
+    },
 }
 
 /// One mapping from virtual to physical.
@@ -65,17 +85,23 @@ impl MappingCommand {
         match self {
             Self::SetV2p(args) => console.ask(&SetV2p { entry: args.into_entry() }),
             Self::ClearV2p(args) => console.ask(&ClearV2p { entry: args.into_entry() }),
-            Self::DumpV2p => {
-                let mut entries = console.xde.request(&DumpV2p {})?;
-                entries.sort();
-                console.show(&entries)
+            Self::DumpV2p { vni, within, page } => {
+                let filter = MappingFilter { vni, within };
+                let (entries, next) = page.collect(|page| {
+                    let dump = console.xde.request(&DumpV2p { filter, page })?;
+                    Ok((dump.entries, dump.next))
+                })?;
+                console.show(&V2pDump { entries, next })
             }
             Self::SetV2b(args) => console.ask(&SetV2b { entry: args.into_entry() }),
             Self::ClearV2b(args) => console.ask(&ClearV2b { entry: args.into_entry() }),
-            Self::DumpV2b => {
-                let mut entries = console.xde.request(&DumpV2b {})?;
-                entries.sort_by_key(|entry| entry.prefix);
-                console.show(&entries)
+            Self::DumpV2b { within, page } => {
+                let filter = MappingFilter { vni: None, within };
+                let (entries, next) = page.collect(|page| {
+                    let dump = console.xde.request(&DumpV2b { filter, page })?;
+                    Ok((dump.entries, dump.next))
+                })?;
+                console.show(&V2bDump { entries, next })
             }
         }
     }

@@ -7,10 +7,12 @@
 pub mod boundary;
 pub mod counters;
 pub mod external;
+pub mod filter;
 pub mod firewall;
 pub mod flow;
 pub mod layer;
 pub mod life;
+pub mod manual;
 pub mod mapping;
 pub mod port;
 pub mod prefix;
@@ -40,5 +42,6 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Prefix(command) => command.run(console),
         Command::Counter(command) => command.run(console),
         Command::Boundary(command) => command.run(console),
+        Command::Manual(command) => command.run(console),
     }
 }

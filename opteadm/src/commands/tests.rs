@@ -8,12 +8,14 @@ use super::run;
 use crate::cli::Cli;
 use crate::console::{Console, Form, Xde};
 use clap::Parser;
-use opte_api::{Direction, MacAddr, OpteError};
+use opte_api::{Direction, MacAddr, OpteError, Protocol};
 use opte_ioctl::{Error, Request};
+use oxide_vpc_api::filter::{FlowFilter, MappingFilter, Page};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::{
     Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
-    IpConfig, PortConfig, PortName, PortSettings, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    IpConfig, PortConfig, PortName, PortRange, PortSettings, RouteEntry, SnatRange, V2bEntry,
+    V2pEntry,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -50,6 +52,16 @@ fn typed(line: &str, input: &str) -> (Vec<(u16, serde_json::Value)>, String) {
     };
     let error = run(cli.command, &mut console).unwrap_err().to_string();
     (xde.requests, error)
+}
+
+/// What a command that asks nobody writes.
+pub fn silent(command: super::manual::ManualCommand) -> String {
+    let (mut xde, mut out) = (Recorder::default(), Vec::new());
+    let mut console =
+        Console { xde: &mut xde, form: Form::Table, input: &mut &b""[..], out: &mut out };
+    command.run(&mut console).unwrap();
+    assert_eq!(xde.requests, []);
+    String::from_utf8(out).unwrap()
 }
 
 fn check_input<R: Request>(line: &str, input: &str, expected: R) {
@@ -241,20 +253,74 @@ fn commands_that_only_name_things() {
     check("clear-xde-underlay", ClearUnderlay {});
     check("show-xde-underlay", ShowUnderlay {});
     check("list-layers -p opte0", ListLayers { port: port() });
-    check("dump-layer -p opte0 nat", DumpLayer { port: port(), layer: "nat".into() });
-    check("dump-uft --port opte0", DumpUft { port: port() });
+    check("dump-layer -p opte0 nat", DumpLayer::of(port(), "nat"));
+    check("dump-uft --port opte0", DumpUft::of(port()));
     check("clear-uft -p opte0", ClearUft { port: port() });
-    check("dump-tcp-flows -p opte0", DumpTcpFlows { port: port() });
-    check("dump-v2p", DumpV2p {});
-    check("dump-v2b", DumpV2b {});
+    check("dump-tcp-flows -p opte0", DumpTcpFlows::of(port()));
+    check("dump-v2p", DumpV2p::default());
+    check("dump-v2b", DumpV2b::default());
     check("list-boundary-nat", ListBoundaryNat {});
     check("stats", DumpCounters { port: None });
     check("stats -p opte0 --nonzero", DumpCounters { port: Some(port()) });
     check_error("set-xde-underlay", &["required", "INTERFACE"]);
-    check_error("dump-uft", &["required", "--port <NAME>"]);
+    check_error("clear-uft", &["required", "--port <NAME>"]);
+    check_error("dump-uft", &["required", "--port <NAME|NUMBER>"]);
     check_error("dump-layer -p opte0", &["required", "<LAYER>"]);
     check_error("list-ports extra", &["unexpected argument", "extra"]);
     check_error("list-port", &["list-ports"]);
+}
+
+#[test]
+fn parts_of_dumps() {
+    let filter = FlowFilter {
+        protocol: Some(Protocol::TCP),
+        src: Some(of("172.30.0.5/32")),
+        dst: Some(of("198.51.100.0/24")),
+        port: Some(PortRange { first: 443, last: 444 }),
+        state: Some("established".into()),
+        opened: Some(Direction::Out),
+    };
+    let page = Page { after: Some(9), limit: 7 };
+    let words = "-p opte0 --proto tcp --src 172.30.0.5 --dst 198.51.100.0/24 --port 443-444
+                 --state established --opened out";
+    let pages = "--limit 7 --after 9";
+    check(
+        &format!("dump-uft {words} {pages}"),
+        DumpUft { port: port(), filter: filter.clone(), page },
+    );
+    check(
+        &format!("dump-tcp-flows {words} {pages}"),
+        DumpTcpFlows { port: port(), filter: filter.clone(), page },
+    );
+    let layer = "nat".into();
+    check(
+        &format!("dump-layer nat {words} {pages}"),
+        DumpLayer { port: port(), layer, filter: filter.clone(), page },
+    );
+    check(&format!("kill-flow {words} --list 3"), KillFlows { port: port(), filter, list: 3 });
+    let filter = MappingFilter { vni: Some(of("100")), within: Some(of("172.30.0.0/24")) };
+    let page = Page { after: Some((of("100"), of("172.30.0.9"))), limit: 2 };
+    check(
+        "dump-v2p --vni 100 --within 172.30.0.0/24 --limit 2 --after 100/172.30.0.9",
+        DumpV2p { filter, page },
+    );
+    let filter = MappingFilter { vni: None, within: Some(of("198.51.100.9/32")) };
+    let page = Page { after: Some(of("10.0.0.0/8")), limit: 2 };
+    check("dump-v2b --within 198.51.100.9 --limit 2 --after 10.0.0.0/8", DumpV2b { filter, page });
+}
+
+#[test]
+fn parts_that_make_no_sense() {
+    check_error("kill-flow -p opte0", &["say which flows", "clear-uft"]);
+    check_error("dump-uft --port 443", &["name one port"]);
+    check_error("dump-uft -p opte0 -p opte1", &["name one port"]);
+    check_error("dump-uft -p opte0 --port 1 --port 2", &["one number or range"]);
+    check_error("dump-uft -p opte0 --port 9-3", &["9-3 is no range"]);
+    check_error("dump-uft -p opte0 --state open", &["--state", "invalid value 'open'"]);
+    check_error("dump-uft -p opte0 --proto xyz", &["--proto", "none of tcp"]);
+    check_error("dump-uft -p opte0 --limit 0", &["--limit"]);
+    check_error("dump-uft -p opte0 --after x", &["write a number"]);
+    check_error("dump-v2p --after 5", &["write VNI/ADDRESS"]);
 }
 
 #[test]
@@ -440,6 +506,7 @@ fn every_request_has_a_command() {
         "dump-uft -p opte0",
         "clear-uft -p opte0",
         "dump-tcp-flows -p opte0",
+        "kill-flow -p opte0 --port 53",
         "stats",
         "add-fw-rule -p opte0 dir=in action=allow priority=1",
         "rm-fw-rule -p opte0 --dir in 7",

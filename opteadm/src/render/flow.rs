@@ -6,7 +6,8 @@
 
 use super::{Show, table};
 use opte_api::{Direction, FlowId, Protocol};
-use oxide_vpc_api::dump::{FlowInfo, FlowTableDump, TcpFlowInfo};
+use oxide_vpc_api::dump::{FlowInfo, FlowTableDump, KilledFlows, TcpFlowDump};
+use std::fmt::Display;
 use std::io::{self, Write};
 
 /// Headers above [`flow_cells`].
@@ -32,7 +33,8 @@ pub(super) fn flow_cells(flow: &FlowId) -> [String; 5] {
 
 impl Show for FlowTableDump {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{} of at most {} flows\n", self.flows.len(), self.limit)?;
+        let (shown, count, limit) = (self.flows.len(), self.count, self.limit);
+        writeln!(out, "{shown} of {count} flows; at most {limit}\n")?;
         let [proto, src, sport, dst, dport] = FLOW_HEADER;
         let header = [
             "OPENED",
@@ -51,7 +53,8 @@ impl Show for FlowTableDump {
             "TRANSFORM",
         ];
         let rows = self.flows.iter().flat_map(|flow| Direction::BOTH.map(|dir| side(flow, dir)));
-        table(out, header, rows)
+        table(out, header, rows)?;
+        more(out, self.next)
     }
 }
 
@@ -80,7 +83,30 @@ fn side(flow: &FlowInfo, direction: Direction) -> [String; 14] {
     ]
 }
 
-impl Show for Vec<TcpFlowInfo> {
+/// Says how to go on.
+pub(super) fn more(out: &mut dyn Write, next: Option<impl Display>) -> io::Result<()> {
+    match next {
+        Some(next) => writeln!(out, "\nThere may be more: go on with --after {next}"),
+        None => Ok(()),
+    }
+}
+
+impl Show for KilledFlows {
+    fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "removed {} flows", self.count)?;
+        if self.first.is_empty() {
+            return Ok(());
+        }
+        writeln!(out)?;
+        table(out, FLOW_HEADER, self.first.iter().map(flow_cells))?;
+        match self.count - self.first.len() as u64 {
+            0 => Ok(()),
+            rest => writeln!(out, "\nand {rest} more"),
+        }
+    }
+}
+
+impl Show for TcpFlowDump {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
         let header = [
             "SRC",
@@ -93,14 +119,15 @@ impl Show for Vec<TcpFlowInfo> {
             "BYTES OUT",
             "BYTES IN",
         ];
-        let rows = self.iter().map(|tcp| {
+        let rows = self.flows.iter().map(|tcp| {
             let [_, src, sport, dst, dport] = flow_cells(&tcp.flow);
             let [segments_out, segments_in] = tcp.segments.map(|count| count.to_string());
             let [bytes_out, bytes_in] = tcp.bytes.map(|count| count.to_string());
             let state = tcp.state.clone();
             [src, sport, dst, dport, state, segments_out, segments_in, bytes_out, bytes_in]
         });
-        table(out, header, rows)
+        table(out, header, rows)?;
+        more(out, self.next)
     }
 }
 
@@ -119,7 +146,7 @@ fn duration(ms: u64) -> String {
 mod tests {
     use super::super::{json_of, table_of};
     use super::*;
-    use oxide_vpc_api::dump::FlowSide;
+    use oxide_vpc_api::dump::{FlowSide, TcpFlowInfo};
 
     fn id(protocol: Protocol, src: &str, src_port: u16, dst: &str, dst_port: u16) -> FlowId {
         let (src, dst) = (src.parse().unwrap(), dst.parse().unwrap());
@@ -150,13 +177,13 @@ mod tests {
             judged: 3,
             idle_ms: 90,
         };
-        FlowTableDump { limit: 8192, flows: vec![web, ping] }
+        FlowTableDump { limit: 8192, count: 7, flows: vec![web, ping], next: Some(41) }
     }
 
     #[test]
     fn both_directions_of_each_flow() {
         let expected = "\
-2 of at most 8192 flows
+2 of 7 flows; at most 8192
 
 OPENED  DIR  PROTO  SRC           SPORT  DST           DPORT  \
 PACKETS  BYTES  NAT                TCP          IDLE  GEN  TRANSFORM
@@ -168,6 +195,8 @@ in      out  ICMP6  fd12::5       129/0  fd12::6       77     \
 1        100    -                  -            90ms  3    -
 in      in   ICMP6  fd12::6       128/0  fd12::5       77     \
 1        100    -                  -            90ms  3    allow
+
+There may be more: go on with --after 41
 ";
         assert_eq!(table_of(&two_flows()), expected);
     }
@@ -190,7 +219,23 @@ in      in   ICMP6  fd12::6       128/0  fd12::5       77     \
 SRC         SPORT  DST           DPORT  STATE      SEGS OUT  SEGS IN  BYTES OUT  BYTES IN
 172.30.0.5  40000  198.51.100.9  443    TIME_WAIT  5         4        500        4000
 ";
-        assert_eq!(table_of(&vec![tcp]), expected);
+        assert_eq!(table_of(&TcpFlowDump { flows: vec![tcp], next: None }), expected);
+    }
+
+    #[test]
+    fn killed_flows_are_counted_and_the_first_are_listed() {
+        let first = vec![id(Protocol::TCP, "172.30.0.5", 40000, "198.51.100.9", 443)];
+        let expected = "\
+removed 3 flows
+
+PROTO  SRC         SPORT  DST           DPORT
+TCP    172.30.0.5  40000  198.51.100.9  443
+
+and 2 more
+";
+        assert_eq!(table_of(&KilledFlows { count: 3, first }), expected);
+        assert_eq!(table_of(&KilledFlows::default()), "removed 0 flows\n");
+        assert_eq!(json_of(&KilledFlows::default()), r#"{"count":0,"first":[]}"#);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 //! Layers with their rules and decisions.
 
-use super::flow::{FLOW_HEADER, flow_cells};
+use super::flow::{FLOW_HEADER, flow_cells, more};
 use super::{Show, table};
 use opte_api::Direction;
 use oxide_vpc_api::dump::{LayerDump, LayerInfo, RuleInfo};
@@ -41,7 +41,8 @@ impl Show for LayerDump {
             let [proto, src, sport, dst, dport] = flow_cells(&entry.flow);
             [entry.opened.to_string(), proto, src, sport, dst, dport, entry.decision.clone()]
         });
-        table(out, header, rows)
+        table(out, header, rows)?;
+        more(out, self.next)
     }
 }
 
@@ -117,6 +118,7 @@ firewall  0          12        allow    deny    3
             default: ["allow".into(), "deny".into()],
             default_hits: [7, 12],
             flows: vec![flow],
+            next: None,
         };
         let expected = "\
 Layer firewall

@@ -4,13 +4,15 @@
 
 //! Mappings and the NAT table of a boundary.
 
+use super::flow::more;
 use super::{Show, table};
-use oxide_vpc_api::{BoundaryNat, V2bEntry, V2pEntry};
+use oxide_vpc_api::BoundaryNat;
+use oxide_vpc_api::dump::{V2bDump, V2pDump};
 use std::io::{self, Write};
 
-impl Show for Vec<V2pEntry> {
+impl Show for V2pDump {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let rows = self.iter().map(|entry| {
+        let rows = self.entries.iter().map(|entry| {
             [
                 entry.vni.to_string(),
                 entry.ip.to_string(),
@@ -18,13 +20,14 @@ impl Show for Vec<V2pEntry> {
                 entry.location.underlay_ip.to_string(),
             ]
         });
-        table(out, ["VNI", "IP", "MAC", "UNDERLAY IP"], rows)
+        table(out, ["VNI", "IP", "MAC", "UNDERLAY IP"], rows)?;
+        more(out, self.next.map(|(vni, ip)| format!("{vni}/{ip}")))
     }
 }
 
-impl Show for Vec<V2bEntry> {
+impl Show for V2bDump {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let rows = self.iter().flat_map(|entry| {
+        let rows = self.entries.iter().flat_map(|entry| {
             entry.endpoints.iter().map(|endpoint| {
                 [
                     entry.prefix.to_string(),
@@ -33,7 +36,8 @@ impl Show for Vec<V2bEntry> {
                 ]
             })
         });
-        table(out, ["PREFIX", "BOUNDARY IP", "VNI"], rows)
+        table(out, ["PREFIX", "BOUNDARY IP", "VNI"], rows)?;
+        more(out, self.next)
     }
 }
 
@@ -56,7 +60,7 @@ impl Show for Vec<BoundaryNat> {
 mod tests {
     use super::super::table_of;
     use super::*;
-    use oxide_vpc_api::{BoundaryEndpoint, GuestLocation};
+    use oxide_vpc_api::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 
     #[test]
     fn guests() {
@@ -71,8 +75,11 @@ mod tests {
         let expected = "\
 VNI  IP          MAC                UNDERLAY IP
 100  172.30.0.6  a8:40:25:f0:00:02  fd00::2
+
+There may be more: go on with --after 100/172.30.0.6
 ";
-        assert_eq!(table_of(&vec![entry]), expected);
+        let next = Some((entry.vni, entry.ip));
+        assert_eq!(table_of(&V2pDump { entries: vec![entry], next }), expected);
     }
 
     #[test]
@@ -90,7 +97,7 @@ PREFIX     BOUNDARY IP  VNI
 0.0.0.0/0  fd00:b::1    99
 0.0.0.0/0  fd00:b::2    7
 ";
-        assert_eq!(table_of(&vec![entry]), expected);
+        assert_eq!(table_of(&V2bDump { entries: vec![entry], next: None }), expected);
     }
 
     #[test]

@@ -10,8 +10,19 @@ use std::io::{self, Write};
 
 impl Show for Vec<PortInfo> {
     fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let header =
-            ["LINK", "MAC", "VNI", "MTU", "IPv4", "IPv6", "FLOATING", "EPHEMERAL", "SNAT", "STATE"];
+        let header = [
+            "LINK",
+            "MAC",
+            "VNI",
+            "MTU",
+            "IPv4",
+            "IPv6",
+            "FLOATING",
+            "EPHEMERAL",
+            "SNAT",
+            "STATE",
+            "GENERATION",
+        ];
         let rows = self.iter().map(|port| {
             [
                 port.name.to_string(),
@@ -24,6 +35,7 @@ impl Show for Vec<PortInfo> {
                 list(&port.ephemeral),
                 list(&port.snat),
                 port.state.to_string(),
+                port.generation.to_string(),
             ]
         });
         table(out, header, rows)
@@ -72,11 +84,11 @@ mod tests {
         };
         let expected = "\
 LINK    MAC                VNI  MTU   IPv4        IPv6     FLOATING                 EPHEMERAL    \
-SNAT                     STATE
+SNAT                     STATE    GENERATION
 opte0   a8:40:25:f0:00:01  7    1500  -           fd12::5  -                        -            \
--                        ready
+-                        ready    1
 opte10  a8:40:25:f0:00:01  7    1500  172.30.0.5  fd12::6  203.0.113.8,203.0.113.9  2001:db8::9  \
-203.0.113.7:16384-32767  running
+203.0.113.7:16384-32767  running  1
 ";
         assert_eq!(table_of(&vec![bare, full]), expected);
     }

@@ -2,13 +2,13 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! What one sees on looking at a host: ports, layers, flows, counters.
+//! What one sees on looking at a host: ports, layers, flows, mappings, counters.
 
-use crate::{PortName, PortState};
+use crate::{PortName, PortState, V2bEntry, V2pEntry};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
-use opte_api::{Direction, FlowId, MacAddr, Vni};
+use opte_api::{Direction, FlowId, IpCidr, MacAddr, Vni};
 use serde::{Deserialize, Serialize};
 
 /// One port in a list.
@@ -95,8 +95,10 @@ pub struct LayerDump {
     pub default: [String; 2],
     /// How often that happened, out and in.
     pub default_hits: [u64; 2],
-    /// Flows on which this layer decided.
+    /// Flows on which this layer decided, of this page.
     pub flows: Vec<LayerFlow>,
+    /// Where the page ends, if there may be more; rules and defaults are the same on each page.
+    pub next: Option<u32>,
 }
 
 /// One direction of a flow.
@@ -139,8 +141,21 @@ pub struct FlowInfo {
 pub struct FlowTableDump {
     /// Most flows the table takes.
     pub limit: u32,
-    /// The flows.
+    /// Flows in the table, whether shown or not.
+    pub count: u32,
+    /// The flows of this page.
     pub flows: Vec<FlowInfo>,
+    /// Where the page ends, if there may be more.
+    pub next: Option<u32>,
+}
+
+/// Flows that were removed by hand.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct KilledFlows {
+    /// How many.
+    pub count: u64,
+    /// The keys under which the first of them were opened.
+    pub first: Vec<FlowId>,
 }
 
 /// One TCP connection.
@@ -154,6 +169,33 @@ pub struct TcpFlowInfo {
     pub segments: [u64; 2],
     /// Bytes of inner frames, out and in.
     pub bytes: [u64; 2],
+}
+
+/// TCP connections of a port.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct TcpFlowDump {
+    /// The connections of this page.
+    pub flows: Vec<TcpFlowInfo>,
+    /// Where the page ends, if there may be more.
+    pub next: Option<u32>,
+}
+
+/// Where guests are.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct V2pDump {
+    /// The mappings of this page, by VNI and address.
+    pub entries: Vec<V2pEntry>,
+    /// Where the page ends, if there may be more.
+    pub next: Option<(Vni, IpAddr)>,
+}
+
+/// Ways out.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+pub struct V2bDump {
+    /// The mappings of this page, by prefix.
+    pub entries: Vec<V2bEntry>,
+    /// Where the page ends, if there may be more.
+    pub next: Option<IpCidr>,
 }
 
 /// One counter.

@@ -6,9 +6,10 @@
 //!
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
 //! text forms; [`prefixes`] says what else a guest may use, [`settings`] what may be set for a
-//! port; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table
-//! of a boundary host; [`dump`] is what comes back when one looks; [`request`] ties each request
-//! to its command number and its answer. No code here processes a packet.
+//! port; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table of a
+//! boundary host; [`dump`] is what comes back when one looks, [`filter`] which part of it;
+//! [`request`] ties each request to its command number and its answer, and [`older`] knows their
+//! forms of older versions. No code here processes a packet.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,8 +19,10 @@ extern crate alloc;
 pub mod boundary;
 pub mod config;
 pub mod dump;
+pub mod filter;
 pub mod firewall;
 pub mod mapping;
+pub mod older;
 pub mod prefixes;
 pub mod request;
 pub mod router;

@@ -6,20 +6,23 @@
 //!
 //! Numbers are never used twice. A request that changes something answers `()`, or [`Removal`]
 //! where the thing to remove may be gone already. `since N` stands behind the name of a command
-//! whose request or answer got its form in version N; without it, that is version 1.
+//! whose request or answer got another form in version N; without it, the form is that with which
+//! the command came: in version 1 up to number 62, later in version 2.
 
 use crate::dump::{
-    CounterSet, FlowTableDump, LayerDump, LayerInfo, PortInfo, TcpFlowInfo, UnderlayInfo,
+    CounterSet, FlowTableDump, KilledFlows, LayerDump, LayerInfo, PortInfo, TcpFlowDump,
+    UnderlayInfo, V2bDump, V2pDump,
 };
+use crate::filter::{FlowFilter, MappingFilter, Page};
 use crate::{
     Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayMap, PortConfig,
     PortName, PortSettings, Prefixes, RouteEntry, V2bEntry, V2pEntry,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 use opte_api::frame::Request;
-use opte_api::{Direction, IpCidr};
+use opte_api::{Direction, IpCidr, Vni};
 use serde::{Deserialize, Serialize};
 
 /// The name of a command.
@@ -48,7 +51,7 @@ macro_rules! requests {
             impl Request for $name {
                 const CODE: u16 = $code;
                 const NAME: &'static str = stringify!($name);
-                const SINCE: u16 = [$($since,)? 1][0];
+                const SINCE: u16 = [$($since,)? if $code <= 62 { 1 } else { 2 }][0];
                 type Response = $response;
             }
         )*
@@ -70,7 +73,7 @@ requests! {
     /// Lists all ports.
     1 ListPorts {} -> Vec<PortInfo>;
     /// Makes a port and its device.
-    2 CreatePort {
+    2 CreatePort since 2 {
         /// Its name.
         name: PortName,
         /// Everything else.
@@ -97,27 +100,39 @@ requests! {
         port: PortName,
     } -> Vec<LayerInfo>;
     /// Shows one layer.
-    11 DumpLayer {
+    11 DumpLayer since 2 {
         /// The port.
         port: PortName,
         /// The layer.
         layer: String,
+        /// Which flows.
+        filter: FlowFilter,
+        /// Which part of them.
+        page: Page<u32>,
     } -> LayerDump;
-    /// Shows all flows of a port.
-    12 DumpUft {
+    /// Shows flows of a port.
+    12 DumpUft since 2 {
         /// The port.
         port: PortName,
+        /// Which flows.
+        filter: FlowFilter,
+        /// Which part of them.
+        page: Page<u32>,
     } -> FlowTableDump;
     /// Removes all flows of a port.
     13 ClearUft {
         /// The port.
         port: PortName,
     } -> ();
-    /// Shows the TCP connections of a port.
-    14 DumpTcpFlows {
+    /// Shows TCP connections of a port.
+    14 DumpTcpFlows since 2 {
         /// The port.
         port: PortName,
-    } -> Vec<TcpFlowInfo>;
+        /// Which connections.
+        filter: FlowFilter,
+        /// Which part of them.
+        page: Page<u32>,
+    } -> TcpFlowDump;
     /// Shows counters: the host's and every port's, or one port's.
     15 DumpCounters {
         /// Only this port.
@@ -173,8 +188,13 @@ requests! {
         /// The mapping; it is removed only if all of it agrees.
         entry: V2pEntry,
     } -> Removal;
-    /// Shows where all guests are.
-    42 DumpV2p {} -> Vec<V2pEntry>;
+    /// Shows where guests are.
+    42 DumpV2p since 2 {
+        /// Which guests.
+        filter: MappingFilter,
+        /// Which part of them.
+        page: Page<(Vni, IpAddr)>,
+    } -> V2pDump;
     /// Adds ways out towards a prefix.
     43 SetV2b {
         /// The prefix and its endpoints.
@@ -185,8 +205,13 @@ requests! {
         /// The prefix and the endpoints to remove.
         entry: V2bEntry,
     } -> Removal;
-    /// Shows all ways out.
-    45 DumpV2b {} -> Vec<V2bEntry>;
+    /// Shows ways out.
+    45 DumpV2b since 2 {
+        /// Which prefixes.
+        filter: MappingFilter,
+        /// Which part of them.
+        page: Page<IpCidr>,
+    } -> V2bDump;
 
     /// Replaces the external addresses of both families and the gateways they serve.
     50 SetExternalIps {
@@ -301,6 +326,16 @@ requests! {
         /// The port.
         port: PortName,
     } -> Prefixes;
+
+    /// Removes some flows of a port; a later packet of such a connection is decided anew.
+    171 KillFlows {
+        /// The port.
+        port: PortName,
+        /// Which flows.
+        filter: FlowFilter,
+        /// How many of them are to be listed.
+        list: u32,
+    } -> KilledFlows;
 }
 
 #[cfg(test)]

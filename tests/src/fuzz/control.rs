@@ -7,8 +7,8 @@
 use crate::hypervisor::{Agreeable, Hypervisor};
 use crate::setting::{Guest, add_boundary, add_guest, add_peer};
 use opte_api::frame::{
-    API_VERSION, HEADER_LEN, Header, MAX_REQUEST, MAX_RESPONSE, Request, Status, decode,
-    encode_request,
+    API_VERSION, HEADER_LEN, Header, MAX_REQUEST, MAX_RESPONSE, OLDEST_VERSION, Request, Status,
+    decode, encode_request,
 };
 use opte_api::{Direction, OpteError};
 use oxide_vpc_api::request::{
@@ -35,12 +35,12 @@ fn seen(host: &mut Hypervisor) -> String {
     let port = GUEST.port();
     let mut text = format!("{:?}", host.request(&ListPorts {}));
     text += &format!("{:?}", host.request(&ShowUnderlay {}));
-    text += &format!("{:?}", host.request(&DumpV2p {}));
-    text += &format!("{:?}", host.request(&DumpV2b {}));
-    text += &format!("{:?}", host.request(&DumpUft { port: port.clone() }));
+    text += &format!("{:?}", host.request(&DumpV2p::default()));
+    text += &format!("{:?}", host.request(&DumpV2b::default()));
+    text += &format!("{:?}", host.request(&DumpUft::of(port.clone())));
     text += &format!("{:?}", host.request(&ListPrefixes { port: port.clone() }));
     for layer in ["gateway", "firewall", "router", "nat", "overlay"] {
-        let dump = DumpLayer { port: port.clone(), layer: layer.into() };
+        let dump = DumpLayer::of(port.clone(), layer);
         text += &format!("{:?}", host.request(&dump));
     }
     text
@@ -56,7 +56,8 @@ pub fn control(data: &[u8]) {
     let (head, body) = answer.split_first_chunk::<HEADER_LEN>().expect("an answer has a header");
     let answer = Header::from_bytes(*head, MAX_RESPONSE).expect("a good header");
     assert_eq!(answer.len as usize, body.len(), "the header tells the length");
-    assert_eq!(answer.version, API_VERSION);
+    let served = (OLDEST_VERSION..=API_VERSION).contains(&header.version);
+    assert_eq!(answer.version, if served { header.version } else { API_VERSION });
     if answer.code == Status::Refused as u16 {
         let refusal: OpteError = decode(body).expect("a refusal decodes");
         assert!(!refusal.to_string().is_empty());
@@ -96,10 +97,10 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         frame(&DeletePort { name: port.clone() }),
         frame(&SetUnderlay { links: vec!["eth0".into()] }),
         frame(&ListLayers { port: port.clone() }),
-        frame(&DumpLayer { port: port.clone(), layer: "nat".into() }),
-        frame(&DumpUft { port: port.clone() }),
+        frame(&DumpLayer::of(port.clone(), "nat")),
+        frame(&DumpUft::of(port.clone())),
         frame(&ClearUft { port: port.clone() }),
-        frame(&DumpTcpFlows { port: port.clone() }),
+        frame(&DumpTcpFlows::of(port.clone())),
         frame(&DumpCounters { port: None }),
         frame(&AddFwRule { port: port.clone(), rule }),
         frame(&RemFwRule { port: port.clone(), direction: Direction::In, id: 0 }),

@@ -44,7 +44,7 @@ pub fn services(data: &[u8]) {
         Headers::parse(bytes, bytes.len(), 0, Mark::GUEST).expect("a good packet");
         assert_eq!(bytes[6..12], oxide_vpc_api::config::GATEWAY_MAC.0);
     }
-    let flows = host.request(&DumpUft { port: GUEST.port() }).expect("a port").flows;
+    let flows = host.request(&DumpUft::of(GUEST.port())).expect("a port").flows;
     assert!(flows.is_empty(), "an answered packet left a flow: {frame:x?}");
 }
 

@@ -74,12 +74,12 @@ impl Stage {
             }
             "external" => host.request(&external(guest, value)?).map_err(told),
             "flows" => {
-                let flows = host.request(&DumpUft { port }).map_err(told)?.flows;
+                let flows = host.request(&DumpUft::of(port)).map_err(told)?.flows;
                 expect("flows", flows.len().to_string().as_str(), value)
                     .map_err(|why| format!("{why}: {flows:#?}"))
             }
             "tcp" => {
-                let flows = host.request(&DumpTcpFlows { port }).map_err(told)?;
+                let flows = host.request(&DumpTcpFlows::of(port)).map_err(told)?.flows;
                 let mut states: Vec<_> = flows.into_iter().map(|flow| flow.state).collect();
                 states.sort();
                 expect("states", states.join(" ").as_str(), value)

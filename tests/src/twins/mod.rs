@@ -22,7 +22,7 @@ use opte::port::Caching;
 use opte_api::OpteError;
 use oxide_vpc_api::FirewallRule;
 use oxide_vpc_api::dump::{
-    Counter, CounterSet, FlowTableDump, LayerFlow, LayerInfo, PortInfo, TcpFlowInfo,
+    Counter, CounterSet, FlowTableDump, LayerFlow, LayerInfo, PortInfo, TcpFlowDump,
 };
 use oxide_vpc_api::request::{
     DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, ListLayers, ListPorts, SetFwRules,
@@ -50,7 +50,7 @@ pub struct Twins {
 #[derive(Debug, PartialEq)]
 struct PortView {
     flows: FlowTableDump,
-    tcp: Vec<TcpFlowInfo>,
+    tcp: TcpFlowDump,
     layers: Vec<LayerInfo>,
     allowed: Vec<LayerFlow>,
 }
@@ -208,10 +208,10 @@ fn view(host: &mut Hypervisor) -> (View, u64) {
 }
 
 fn port_view(host: &mut Hypervisor, port: oxide_vpc_api::PortName) -> PortView {
-    let layer = DumpLayer { port: port.clone(), layer: "firewall".into() };
+    let layer = DumpLayer::of(port.clone(), "firewall");
     PortView {
-        flows: host.request(&DumpUft { port: port.clone() }).expect("flows"),
-        tcp: host.request(&DumpTcpFlows { port: port.clone() }).expect("flows"),
+        flows: host.request(&DumpUft::of(port.clone())).expect("flows"),
+        tcp: host.request(&DumpTcpFlows::of(port.clone())).expect("flows"),
         layers: host.request(&ListLayers { port }).expect("layers"),
         allowed: host.request(&layer).expect("a layer").flows,
     }

@@ -76,6 +76,8 @@ pub(super) fn of<T: FromStr<Err: Debug>>(text: &str) -> T {
 pub fn all() -> Vec<Example> {
     let mut all = vec![header(), errors()];
     all.extend(ports::examples());
+    all.extend(ports::prefixes());
+    all.extend(ports::settings());
     all.extend(flows::examples());
     all
 }

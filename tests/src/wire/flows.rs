@@ -8,12 +8,14 @@ use super::Example;
 use super::examples::{example, of};
 use super::ports::port;
 use opte_api::{Direction, FlowId, Protocol};
+use oxide_vpc_api::PortRange;
 use oxide_vpc_api::dump::{
-    Counter, CounterSet, FlowInfo, FlowSide, FlowTableDump, LayerDump, LayerFlow, LayerInfo,
-    RuleInfo, TcpFlowInfo,
+    Counter, CounterSet, FlowInfo, FlowSide, FlowTableDump, KilledFlows, LayerDump, LayerFlow,
+    LayerInfo, RuleInfo, TcpFlowDump, TcpFlowInfo,
 };
+use oxide_vpc_api::filter::{FlowFilter, Page};
 use oxide_vpc_api::request::{
-    ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, ListLayers,
+    ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, KillFlows, ListLayers,
 };
 
 pub(super) fn flow_id() -> FlowId {
@@ -50,6 +52,7 @@ pub(super) fn flow() -> FlowInfo {
         inbound: side(back(), 9),
         nat: Some("203.0.113.7:16384".into()),
         tcp: Some("ESTABLISHED".into()),
+        judged: 4,
         idle_ms: 1250,
     }
 }
@@ -88,6 +91,7 @@ fn layer_dump() -> LayerDump {
             opened: Direction::In,
             decision: "allowed by rule 3".into(),
         }],
+        next: Some(300),
     }
 }
 
@@ -100,14 +104,39 @@ fn counters() -> Vec<CounterSet> {
     [None, Some(port())].map(|port| CounterSet { port, counters: counters.clone() }).into()
 }
 
+pub(super) fn filter() -> FlowFilter {
+    FlowFilter {
+        protocol: Some(Protocol::TCP),
+        src: Some(of("172.30.0.0/24")),
+        dst: Some(of("2001:db8::/32")),
+        port: Some(PortRange { first: 443, last: 8443 }),
+        state: Some("TIME_WAIT".into()),
+        opened: Some(Direction::In),
+    }
+}
+
 pub(super) fn examples() -> Vec<Example> {
-    let table = FlowTableDump { limit: 1_048_576, flows: vec![flow(), plain_flow()] };
+    let page = Page { after: Some(300), limit: 1000 };
+    let flows = vec![flow(), plain_flow()];
+    let table = FlowTableDump { limit: 1_048_576, count: 700, flows, next: Some(300) };
+    let layer = DumpLayer { port: port(), layer: "nat".into(), filter: filter(), page };
+    let tcp_dump = TcpFlowDump { flows: vec![tcp()], next: Some(300) };
     vec![
         example(vec![ListLayers { port: port() }], vec![vec![layer_info()]]),
-        example(vec![DumpLayer { port: port(), layer: "nat".into() }], vec![layer_dump()]),
-        example(vec![DumpUft { port: port() }], vec![table]),
+        example(vec![DumpLayer::of(port(), "nat"), layer], vec![layer_dump()]),
+        example(
+            vec![DumpUft::of(port()), DumpUft { port: port(), filter: filter(), page }],
+            vec![table],
+        ),
         example(vec![ClearUft { port: port() }], vec![()]),
-        example(vec![DumpTcpFlows { port: port() }], vec![vec![tcp()]]),
+        example(
+            vec![DumpTcpFlows::of(port()), DumpTcpFlows { port: port(), filter: filter(), page }],
+            vec![tcp_dump],
+        ),
         example([None, Some(port())].map(|port| DumpCounters { port }).into(), vec![counters()]),
+        example(
+            vec![KillFlows { port: port(), filter: filter(), list: 20 }],
+            vec![KilledFlows { count: 300, first: vec![flow_id()] }],
+        ),
     ]
 }

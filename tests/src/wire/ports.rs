@@ -7,15 +7,23 @@
 use super::Example;
 use super::examples::{example, of};
 use opte_api::{Direction, MacAddr};
-use oxide_vpc_api::dump::{PortInfo, UnderlayInfo};
+use oxide_vpc_api::PortSettings;
+use oxide_vpc_api::dump::{PortInfo, UnderlayInfo, V2bDump, V2pDump};
+use oxide_vpc_api::filter::{MappingFilter, Page};
 use oxide_vpc_api::request::{
-    AddBoundaryNat, AddFwRule, AddRoute, ClearUnderlay, ClearV2b, ClearV2p, CreatePort, DelRoute,
-    DeletePort, DumpV2b, DumpV2p, ListBoundaryNat, ListPorts, RemBoundaryNat, RemFwRule, Removal,
-    SetExternalIps, SetFwRules, SetUnderlay, SetV2b, SetV2p, ShowUnderlay,
+    AddBoundaryNat, AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearUnderlay, ClearV2b,
+    ClearV2p, CreatePort, DelRoute, DeletePort, DetachSubnet, DumpV2b, DumpV2p, ListBoundaryNat,
+    ListPorts, ListPrefixes, RemBoundaryNat, RemFwRule, Removal, RemoveCidr, SetExternalIps,
+    SetFwRules, SetUnderlay, SetV2b, SetV2p, ShowUnderlay,
+};
+use oxide_vpc_api::request::{
+    PausePort, ResetPort, SetDhcp, SetMtu, SetPortSettings, SetUnderlayAddress, ShowPortSettings,
+    StartPort,
 };
 use oxide_vpc_api::{
-    BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation, IpConfig,
-    PortConfig, PortName, PortState, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
+    IpConfig, PortConfig, PortName, PortState, Prefixes, RouteEntry, SnatRange, Transit, V2bEntry,
+    V2pEntry,
 };
 
 pub(super) const GATEWAY: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
@@ -68,6 +76,7 @@ fn config() -> PortConfig {
             dns4: vec![of("1.1.1.1")],
             dns6: vec![of("2606:4700::1111")],
         },
+        settings: PortSettings::default(),
     }
 }
 
@@ -141,12 +150,29 @@ fn v2b() -> Vec<V2bEntry> {
         .into()
 }
 
+fn guest_cursor() -> (opte_api::Vni, std::net::IpAddr) {
+    (of("100"), of("fd12::6"))
+}
+
+fn v2p_dumps() -> Vec<DumpV2p> {
+    let filter = MappingFilter { vni: Some(of("100")), within: Some(of("172.30.0.0/24")) };
+    let page = Page { after: Some(guest_cursor()), limit: 300 };
+    vec![DumpV2p::default(), DumpV2p { filter, page }]
+}
+
+fn v2b_dumps() -> Vec<DumpV2b> {
+    let filter = MappingFilter { vni: None, within: Some(of("172.30.0.0/24")) };
+    let page = Page { after: Some(of("10.0.0.0/8")), limit: 300 };
+    vec![DumpV2b::default(), DumpV2b { filter, page }]
+}
+
 fn requests<T, R>(values: Vec<T>, request: impl Fn(T) -> R) -> Vec<R> {
     values.into_iter().map(request).collect()
 }
 
 pub(super) fn examples() -> Vec<Example> {
     let states = [PortState::Ready, PortState::Running, PortState::Paused];
+    let restored = PortInfo { state: PortState::Restored, ..info() };
     let infos = states.map(|state| PortInfo { state, ..info() });
     let gateways = GatewayMap::from([(of("203.0.113.8"), [of(GATEWAY)].into())]);
     let all = SetExternalIps {
@@ -156,29 +182,70 @@ pub(super) fn examples() -> Vec<Example> {
         gateways,
     };
     let none = SetExternalIps { port: port(), ipv4: None, ipv6: None, gateways: GatewayMap::new() };
+    let rejecting = || vec![of("dir=in action=reject priority=3")];
+    let all_rules = [rules(), rejecting()].concat();
+    let rule_sets = [rules(), rejecting()];
     let links = vec!["net0".to_owned(), "net1".into()];
     let rem = |direction| RemFwRule { port: port(), direction, id: 300 };
     vec![
-        example(vec![ListPorts {}], vec![infos.into()]),
+        example(vec![ListPorts {}], vec![infos.into(), vec![restored]]),
         example(vec![CreatePort { name: port(), config: config() }], vec![()]),
         example(vec![DeletePort { name: port() }], vec![()]),
         example(vec![SetUnderlay { links: links.clone() }], vec![()]),
         example(vec![ClearUnderlay {}], vec![()]),
         example(vec![ShowUnderlay {}], vec![UnderlayInfo { links }]),
-        example(requests(rules(), |rule| AddFwRule { port: port(), rule }), vec![300]),
+        example(requests(all_rules, |rule| AddFwRule { port: port(), rule }), vec![300]),
         example(Direction::BOTH.map(rem).into(), removals()),
-        example(vec![SetFwRules { port: port(), rules: rules() }], vec![()]),
+        example(rule_sets.map(|rules| SetFwRules { port: port(), rules }).into(), vec![()]),
         example(requests(routes(), |route| AddRoute { port: port(), route }), vec![()]),
         example(requests(routes(), |route| DelRoute { port: port(), route }), removals()),
         example(requests(v2p(), |entry| SetV2p { entry }), vec![()]),
         example(requests(v2p(), |entry| ClearV2p { entry }), removals()),
-        example(vec![DumpV2p {}], vec![v2p()]),
+        example(v2p_dumps(), vec![V2pDump { entries: v2p(), next: Some(guest_cursor()) }]),
         example(requests(v2b(), |entry| SetV2b { entry }), vec![()]),
         example(requests(v2b(), |entry| ClearV2b { entry }), removals()),
-        example(vec![DumpV2b {}], vec![v2b()]),
+        example(v2b_dumps(), vec![V2bDump { entries: v2b(), next: Some(of("::/0")) }]),
         example(vec![all, none], vec![()]),
         example(vec![AddBoundaryNat { entry: boundary_nat() }], vec![()]),
         example(vec![RemBoundaryNat { entry: boundary_nat() }], removals()),
         example(vec![ListBoundaryNat {}], vec![vec![boundary_nat()]]),
+    ]
+}
+
+/// What may be set for a port.
+pub(super) fn settings() -> Vec<Example> {
+    let settings = PortSettings::default();
+    vec![
+        example(vec![SetPortSettings { port: port(), settings: settings.clone() }], vec![()]),
+        example(vec![ShowPortSettings { port: port() }], vec![settings]),
+        example(vec![SetMtu { port: port(), mtu: 8500 }], vec![()]),
+        example(vec![SetDhcp { port: port(), dhcp: config().dhcp }], vec![()]),
+        example(vec![SetUnderlayAddress { port: port(), underlay_ip: of("fd00::2") }], vec![()]),
+        example(vec![StartPort { port: port() }], vec![()]),
+        example(vec![PausePort { port: port() }], vec![()]),
+        example(vec![ResetPort { port: port() }], vec![()]),
+    ]
+}
+
+/// What a guest may use besides its own addresses.
+pub(super) fn prefixes() -> Vec<Example> {
+    let subnet = || of("203.0.113.0/28");
+    let attach = |attachment| AttachSubnet { port: port(), subnet: subnet(), attachment };
+    let directions = || [None, Some(Direction::Out), Some(Direction::In)];
+    let cidr = || of("fd77::/32");
+    let allow = |direction| AllowCidr { port: port(), cidr: cidr(), direction };
+    let remove = |direction| RemoveCidr { port: port(), cidr: cidr(), direction };
+    let transit = Transit { allow_in: true, allow_out: false };
+    let all = Prefixes {
+        attached: [(subnet(), Attachment::External), (of("10.44.0.0/24"), Attachment::Internal)]
+            .into(),
+        transit: [(cidr(), transit)].into(),
+    };
+    vec![
+        example([Attachment::External, Attachment::Internal].map(attach).into(), vec![()]),
+        example(vec![DetachSubnet { port: port(), subnet: subnet() }], removals()),
+        example(directions().map(allow).into(), vec![()]),
+        example(directions().map(remove).into(), removals()),
+        example(vec![ListPrefixes { port: port() }], vec![all]),
     ]
 }

@@ -84,6 +84,13 @@ impl Record {
             return Ok(());
         }
         let Versions { api, released } = versions;
+        if let Some((version, form)) = self.forms.last_mut()
+            && *version == example.since
+            && extends(&example.lines(), form)
+        {
+            *form = example.lines();
+            return Ok(());
+        }
         if api <= released {
             return Err(format!(
                 "version {api} is released: step API_VERSION in opte/api/src/frame.rs first"
@@ -96,6 +103,12 @@ impl Record {
         self.forms.push((example.since, example.lines()));
         Ok(())
     }
+}
+
+/// The lines hold all the known ones in their order: there are more examples of the same form.
+fn extends(lines: &str, known: &str) -> bool {
+    let mut lines = lines.lines();
+    known.lines().all(|known| lines.any(|line| line == known))
 }
 
 fn todo(example: &Example, Versions { api, released }: Versions) -> String {
@@ -170,6 +183,17 @@ mod tests {
         assert_eq!(record.form(2), Some("request 63\nresponse 00\n"));
         // Not once it is.
         assert!(record.update(&example(2, "d"), Versions { api: 2, released: 2 }).is_err());
+    }
+
+    #[test]
+    fn more_examples_of_a_form_need_no_newer_version() {
+        let mut record = recorded();
+        let mut more = example(1, "a");
+        more.requests.push(b"b".to_vec());
+        assert!(record.check(&more, RELEASED).is_err(), "they are to be recorded, too");
+        record.update(&more, RELEASED).unwrap();
+        assert_eq!(record.form(1), Some("request 61\nrequest 62\nresponse 00\n"));
+        assert!(record.update(&example(1, "a"), RELEASED).is_err(), "none may be left out");
     }
 
     #[test]

@@ -227,9 +227,9 @@ impl World {
             0 | 1 => self.configure(self.done.load(Ordering::SeqCst) + 1),
             2..5 => self.driver.poll(self.clock.step(dice.pick(&[10, 1000, 61_000]))),
             5 if dice.roll(4) == 0 => self.request(&ClearUft { port }),
-            6 => drop(self.request(&DumpLayer { port, layer: "nat".into() })),
-            7 => drop(self.request(&DumpTcpFlows { port })),
-            8 => drop(self.request(&DumpUft { port })),
+            6 => drop(self.request(&DumpLayer::of(port, "nat"))),
+            7 => drop(self.request(&DumpTcpFlows::of(port))),
+            8 => drop(self.request(&DumpUft::of(port))),
             _ => self.owners(),
         }
     }
@@ -267,7 +267,7 @@ impl World {
     fn everything_is_free(&self) {
         self.request(&ClearUft { port: GUEST.port() });
         self.settle();
-        assert_eq!(self.request(&DumpUft { port: GUEST.port() }).flows, []);
+        assert_eq!(self.request(&DumpUft::of(GUEST.port())).flows, []);
         let open = |port: u16| {
             let body = Body::Udp { ports: [port, 80], checksum: true };
             let packet = Packet::new(GUEST.macs(), [GUEST.ip(true), outside(true)], body);
