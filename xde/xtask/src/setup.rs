@@ -34,6 +34,7 @@ pub const LAB: &[Tool] = &[
     tool("traceroute", "traceroute"),
     tool("curl", "curl"),
     tool("bpftrace", "bpftrace"),
+    tool("iperf3", "iperf3"),
 ];
 
 /// What the lab's measurements run.

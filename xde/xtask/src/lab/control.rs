@@ -137,36 +137,50 @@ impl Lab {
 
     /// Gives the port its external addresses, and the boundary the way back to them.
     pub fn configure_external(&self, guest: &Guest) -> Result<()> {
-        let external = &guest.external;
-        let [first, last] = SNAT_PORTS;
-        let mut args = Vec::new();
-        let mut back = Vec::new();
-        for ip in external.snat.into_iter().flatten() {
-            let range = if ip.contains(':') {
-                format!("[{ip}]:{first}-{last}")
-            } else {
-                format!("{ip}:{first}-{last}")
-            };
-            args.extend(["--snat".to_owned(), range.clone()]);
-            back.push(range);
+        self.set_external(guest)?;
+        for tuple in shared(guest).into_iter().chain(own(guest)) {
+            let entry = [&tuple, guest.host.underlay, VNI, guest.mac];
+            self.opteadm(BOUNDARY.name, &["add-boundary-nat"]).args(entry).run()?;
         }
-        for ip in external.floating.into_iter().flatten() {
-            args.extend(["--floating-ip".to_owned(), ip.to_owned()]);
-            back.push(ip.to_owned());
-            if let Some(gateway) = external.gateway {
+        Ok(())
+    }
+
+    /// Gives the port its external addresses.
+    pub fn set_external(&self, guest: &Guest) -> Result<()> {
+        let mut args = Vec::new();
+        for range in shared(guest) {
+            args.extend(["--snat".to_owned(), range]);
+        }
+        for ip in own(guest) {
+            args.extend(["--floating-ip".to_owned(), ip.clone()]);
+            if let Some(gateway) = guest.external.gateway {
                 args.extend(["--gateway".to_owned(), format!("{ip}={gateway}")]);
             }
         }
         if args.is_empty() {
             return Ok(());
         }
-        self.opteadm(guest.host.name, &["set-external-ips", "-p", guest.name]).args(args).run()?;
-        for tuple in back {
-            let entry = [&tuple, guest.host.underlay, VNI, guest.mac];
-            self.opteadm(BOUNDARY.name, &["add-boundary-nat"]).args(entry).run()?;
-        }
-        Ok(())
+        let set = ["set-external-ips", "-p", guest.name];
+        self.opteadm(guest.host.name, &set).args(args).run().map(drop)
     }
+}
+
+/// The ranges that the guest shares with others.
+fn shared(guest: &Guest) -> Vec<String> {
+    let [first, last] = SNAT_PORTS;
+    let range = |ip: &str| {
+        if ip.contains(':') {
+            format!("[{ip}]:{first}-{last}")
+        } else {
+            format!("{ip}:{first}-{last}")
+        }
+    };
+    guest.external.snat.into_iter().flatten().map(range).collect()
+}
+
+/// The addresses that are the guest's alone.
+fn own(guest: &Guest) -> Vec<String> {
+    guest.external.floating.into_iter().flatten().map(str::to_owned).collect()
 }
 
 /// Destinations outside whose gateway has no address for any guest.

@@ -40,6 +40,11 @@ impl Daemon {
         }
     }
 
+    /// How the program ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -14,7 +14,7 @@ use crate::lab::topology::{
 use crate::lab::web::WebServer;
 use crate::shell::wait_until;
 use anyhow::{Context, Result};
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,6 +116,12 @@ impl Lab {
     /// answered; the page says the server's name.
     pub fn add_page(&self, server: &str, name: &str) -> Result<String> {
         fs::write(self.web_root(server).join(name), format!("{server}\n"))?;
+        Ok(format!("/{name}"))
+    }
+
+    /// Makes a file of that size on a web server, to be downloaded; answers its path in URLs.
+    pub fn add_file(&self, server: &str, name: &str, size: u64) -> Result<String> {
+        File::create(self.web_root(server).join(name))?.set_len(size)?;
         Ok(format!("/{name}"))
     }
 

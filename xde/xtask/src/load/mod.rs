@@ -8,6 +8,7 @@
 //! of JSON, so that the caller need not know how it measures.
 
 pub mod connect;
+pub mod hold;
 pub mod ping;
 pub mod serve;
 pub mod sink;
@@ -28,6 +29,8 @@ pub const ECHO: u16 = 7002;
 pub const ECHO_PINNED: u16 = 7003;
 /// One request, one answer, and the server closes.
 pub const SHORT: u16 = 7004;
+/// Sends UDP packets back, with the address and port that they came from.
+pub const OBSERVER: u16 = 7005;
 
 /// How long anybody waits for an answer.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -67,6 +70,14 @@ pub enum Load {
         #[arg(long)]
         millis: u64,
     },
+    /// Keep UDP conversations going, and see whether anything ever changes about them
+    Hold {
+        to: Ipv4Addr,
+        #[arg(long, default_value_t = 50)]
+        sockets: u32,
+        #[arg(long)]
+        millis: u64,
+    },
     /// Open a connection for each request
     Connect {
         to: Ipv4Addr,
@@ -92,6 +103,9 @@ pub fn run(load: Load) -> Result<()> {
             }
             let to = SocketAddr::from((to, port));
             serde_json::to_string(&ping::run(to, tcp, time(millis))?)
+        }
+        Load::Hold { to, sockets, millis } => {
+            serde_json::to_string(&hold::run(to, sockets, time(millis))?)
         }
         Load::Connect { to, threads, millis } => {
             serde_json::to_string(&connect::run(to, threads, time(millis))?)

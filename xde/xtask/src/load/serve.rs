@@ -5,7 +5,7 @@
 //! The far end of every load.
 
 use crate::load::{
-    ECHO, ECHO_PINNED, PATIENCE, SHORT, SINK, connect, ping, sink, stay_on_first_cpu,
+    ECHO, ECHO_PINNED, OBSERVER, PATIENCE, SHORT, SINK, connect, ping, sink, stay_on_first_cpu,
 };
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
@@ -37,6 +37,8 @@ pub fn run(length: Duration) -> Result<()> {
             echo_tcp(&listener)
         })?;
     }
+    let socket = udp(OBSERVER)?;
+    spawn("observer", move || observe(&socket))?;
     let listener = tcp(SHORT)?;
     for _ in 0..TAKERS {
         let listener = listener.try_clone()?;
@@ -73,6 +75,15 @@ fn echo_udp(socket: &UdpSocket) -> Result<()> {
         let (len, from) = socket.recv_from(&mut bytes)?;
         // Who misses the answer asks again.
         let _ = socket.send_to(&bytes[..len], from);
+    }
+}
+
+fn observe(socket: &UdpSocket) -> Result<()> {
+    let mut bytes = [0; 2048];
+    loop {
+        let (len, from) = socket.recv_from(&mut bytes)?;
+        let answer = [&bytes[..len], from.to_string().as_bytes()].concat();
+        let _ = socket.send_to(&answer, from); // As above.
     }
 }
 

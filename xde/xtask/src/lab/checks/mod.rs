@@ -14,6 +14,7 @@ mod firewall;
 mod inside;
 mod observe;
 mod outside;
+mod reconfigure;
 mod tracing;
 
 use crate::lab::Lab;
@@ -43,6 +44,7 @@ pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
         outside::CHECKS,
         observe::CHECKS,
         tracing::CHECKS,
+        reconfigure::CHECKS,
         bad_input::CHECKS,
     ]
     .into_iter()
