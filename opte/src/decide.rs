@@ -234,6 +234,7 @@ impl<H: Host> Port<H> {
         }
         let len = frame.len() - usize::from(headers.ether);
         transform.apply(frame, headers, rewrite)?;
+        transform.clamp(frame, headers);
         let stored = Stored { generation: policy.generation, transform };
         let old = self.flows.with_side(flow, direction, |slot| {
             slot.touch(now, len);
@@ -371,6 +372,7 @@ impl<H: Host> Port<H> {
         }
         let len = frame.len() - usize::from(headers.ether);
         transform.apply(frame, headers, rewrite)?;
+        transform.clamp(frame, headers);
         self.flows.with_side(&flow, direction, |slot| slot.touch(now, len));
         Ok(Round::Done(Passed::Decided))
     }

@@ -55,6 +55,8 @@ drop_reasons! {
     GeneveOptions = "geneve_options",
     /// A critical Geneve option that is not understood (RFC 8926, section 3.5).
     GeneveCritical = "geneve_critical",
+    /// The underlay has met congestion, and the packet inside cannot say so (RFC 6040, section 4.2).
+    Congestion = "congestion",
     /// No port of this host has that VNI and MAC address.
     NoPort = "no_port",
     /// The port does not take packets now.
@@ -91,6 +93,12 @@ drop_reasons! {
     UntranslatedOutside = "untranslated_outside",
     /// A packet from a subnet that is attached as external must not go to a guest of the VPC.
     ExternalInside = "external_inside",
+    /// The packet has made as many hops as it may.
+    HopLimit = "hop_limit",
+    /// It is longer than the virtual network takes, and must not be cut.
+    TooBigInside = "too_big_inside",
+    /// It is longer than the outside takes, and must not be cut.
+    TooBigOutside = "too_big_outside",
     /// Multicast is not carried by this port.
     Multicast = "multicast",
     /// Another connection has the same addresses and ports at one of its ends.

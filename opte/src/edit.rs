@@ -8,6 +8,7 @@
 //! identity, and applying `a.then(b)` equals applying `a`, then `b`. So whatever many layers
 //! decide folds into one edit.
 
+use crate::care::Care;
 use crate::flow_key::FlowKey;
 use crate::headers::MacPair;
 use crate::outer::Outer;
@@ -45,6 +46,8 @@ pub struct HeaderEdit {
     pub echo_id: Option<u16>,
     /// Outer headers.
     pub outer: OuterEdit,
+    /// What is asked of the packet besides.
+    pub care: Option<Care>,
 }
 
 impl HeaderEdit {
@@ -58,6 +61,7 @@ impl HeaderEdit {
         dst_port: None,
         echo_id: None,
         outer: OuterEdit::Keep,
+        care: None,
     };
 
     /// This edit, and then `next`: field by field what `next` says, else what this one says.
@@ -72,6 +76,7 @@ impl HeaderEdit {
             dst_port: next.dst_port.or(self.dst_port),
             echo_id: next.echo_id.or(self.echo_id),
             outer: if next.outer == OuterEdit::Keep { self.outer } else { next.outer },
+            care: next.care.or(self.care),
         }
     }
 
@@ -125,6 +130,7 @@ pub(crate) mod tests {
                 dst_port,
                 echo_id,
                 outer: if strip { OuterEdit::Strip } else { OuterEdit::Keep },
+                care: strip.then(|| Care { hop: strip, ..Care::default() }),
             },
         )
     }

@@ -64,6 +64,8 @@ pub struct OuterFacts {
     pub vni: Vni,
     /// Marked as coming from outside.
     pub external: bool,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
     /// Where the inner Ethernet header begins.
     pub inner: usize,
 }
@@ -97,16 +99,13 @@ impl OuterFacts {
         if udp_len < size_of::<Udp>() + size_of::<Geneve>() || at + udp_len > end {
             return Err(DropReason::TransportLength);
         }
-        Self::parse_geneve(
-            head,
-            at + size_of::<Udp>(),
-            Ipv6Addr::from(ip.src),
-            Ipv6Addr::from(ip.dst),
-            dialect,
-        )
+        let (src, dst) = (Ipv6Addr::from(ip.src), Ipv6Addr::from(ip.dst));
+        let facts = Self::parse_geneve(head, at + size_of::<Udp>(), src, dst, dialect)?;
+        Ok(Self { traffic_class: (ip.first.get() >> 20) as u8, ..facts })
     }
 
-    /// Parses a Geneve header at `at`; the addresses come from elsewhere.
+    /// Parses a Geneve header at `at`; the addresses come from elsewhere, and so does the traffic
+    /// class, which is zero here.
     pub fn parse_geneve(
         head: &[u8],
         at: usize,
@@ -125,7 +124,8 @@ impl OuterFacts {
         let inner = start + usize::from(header.version_len & 0x3f) * 4;
         let options = head.get(start..inner).ok_or(DropReason::Truncated)?;
         let external = walk_options(options, dialect)?;
-        Ok(Self { src, dst, vni: Vni::from_bytes(header.vni), external, inner })
+        let vni = Vni::from_bytes(header.vni);
+        Ok(Self { src, dst, vni, external, traffic_class: 0, inner })
     }
 
     /// The word that stands for these headers in a flow.

@@ -9,6 +9,7 @@
 //!
 //! * [`wire`] and [`headers`] read a frame once; [`geneve`] and [`outer`] are the headers between
 //!   hosts; [`checksum`] is the arithmetic of both.
+//! * [`care`] and [`ecn`] are what is asked of each packet beside its rewriting.
 //! * [`edit`] says what is to be changed, as registers that compose; [`transform`] is the same,
 //!   compiled for one direction of one flow, and the only writer of packets.
 //! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides, [`classifier`] and
@@ -38,12 +39,14 @@
 extern crate alloc;
 
 pub mod answer;
+pub mod care;
 pub mod checksum;
 pub mod classifier;
 pub mod counters;
 pub mod cut;
 mod decide;
 pub mod drop_reason;
+pub mod ecn;
 pub mod edit;
 pub mod event;
 pub mod flow;

@@ -150,10 +150,12 @@ impl Outer {
         let [s0, s1] = self.source_port.to_be_bytes();
         let [d0, d1] = GENEVE_PORT.to_be_bytes();
         let (c0, c1) = (0x60 | self.traffic_class >> 4, self.traffic_class << 4);
+        // The flow label tells flows apart as the source port does (RFC 6438, section 3), for
+        // routers that do not look further.
         let words = ((OPTIONS_MAX - AT) / 4) as u32;
         let header = BaseHeaders {
             macs: [0; 12],
-            before_addresses: [0x86, 0xdd, c0, c1, 0, 0, l0, l1, 17, HOP_LIMIT],
+            before_addresses: [0x86, 0xdd, c0, c1, s0, s1, l0, l1, 17, HOP_LIMIT],
             src: self.src.octets(),
             dst: self.dst.octets(),
             udp: [s0, s1, d0, d1, l0, l1, 0, 0],
@@ -182,7 +184,7 @@ mod tests {
         let built = outer.headers(100);
         let bytes = built.as_slice();
         assert_eq!(bytes.len(), outer.len());
-        assert_eq!(&bytes[14..18], &[0x6b, 0x80, 0, 0]);
+        assert_eq!(&bytes[14..18], &[0x6b, 0x80, 0x12, 0x34]);
         assert_eq!(&bytes[18..20], &120u16.to_be_bytes());
         assert_eq!(&bytes[54..62], &[0x12, 0x34, 0x17, 0xc1, 0, 120, 0, 0]);
         assert_eq!(built.geneve(), &[1, 0, 0x65, 0x58, 0, 0, 99, 0, 1, 0x29, 0, 0]);

@@ -74,6 +74,9 @@ pub struct AnswerPolicy {
     pub gateways: [Option<IpAddr>; 2],
     /// The guest is told, too, what nobody has forbidden and nobody can deliver.
     pub unreachable: bool,
+    /// The longest IP packets that the guest may send inside and outside, which it is told if it
+    /// sends longer ones.
+    pub longest: [u16; 2],
     /// How many answers are sent.
     pub rate: Rate,
 }

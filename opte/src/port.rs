@@ -275,7 +275,9 @@ impl<H: Host> Port<H> {
                     return None;
                 }
                 let applied = stored.transform.apply(frame, headers, &mut batch.rewrite);
-                slot.touch(now, frame.len() - usize::from(headers.ether));
+                if applied.is_ok() {
+                    slot.touch(now, frame.len() - usize::from(headers.ether));
+                }
                 Some(applied)
             });
             if let Some(Some(applied)) = hit {

@@ -9,15 +9,17 @@
 //! never looks at what the packet said before. What many flows have in common (MAC addresses,
 //! translated addresses, outer headers) stands in a [`Path`] that they share.
 
+use crate::care::Care;
 use crate::checksum::Delta;
 use crate::drop_reason::DropReason;
+use crate::ecn;
 use crate::edit::{HeaderEdit, OuterEdit};
 use crate::flow_key::FlowKey;
 use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::geneve::Mark;
 use crate::headers::{Headers, MacPair};
 use crate::outer::Outer;
-use crate::wire::{Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
+use crate::wire::{ETHER_LEN, Icmp, Ipv4, Ipv6, Tcp, Udp, view_mut};
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
 use opte_api::Protocol;
@@ -37,6 +39,12 @@ pub struct Path {
     dst: Option<[u8; 16]>,
     /// What becomes of the outer headers; the source port is each flow's own.
     outer: OuterEdit,
+    /// What of an inner traffic class is seen in outer headers.
+    class_mask: u8,
+    /// Something is asked of each packet.
+    cares: bool,
+    /// What is asked of packets besides.
+    care: Care,
 }
 
 /// An edit, ready to be applied to any packet of one direction of one flow.
@@ -77,7 +85,11 @@ impl Path {
             }
             other => (other, 0),
         };
+        let care = edit.care.unwrap_or_default();
         let path = Self {
+            class_mask: care.class_mask(),
+            cares: !care.is_idle(),
+            care,
             old_macs: headers.macs,
             mark: headers.mark,
             macs: edit.macs(headers.macs),
@@ -146,8 +158,11 @@ impl Transform {
         headers: &Headers,
         rewrite: &mut Rewrite,
     ) -> Result<(), DropReason> {
+        if self.path.cares || ecn::matters(headers.ecn) {
+            self.take_care(frame, headers)?;
+        }
         let partial = matches!(frame.offload().checksum, ChecksumState::Partial { .. });
-        self.write(frame.head_mut(), headers, partial)?;
+        let class = self.write(frame.head_mut(), headers, partial)?;
         match &self.path.outer {
             OuterEdit::Keep => *rewrite = Rewrite::default(),
             OuterEdit::Strip => {
@@ -158,25 +173,48 @@ impl Transform {
                 rewrite.strip = headers.ether;
                 let mut outer = *outer;
                 outer.source_port = self.source_port;
+                outer.traffic_class |= class & self.path.class_mask;
                 rewrite.outer = Some(outer);
             }
         }
         Ok(())
     }
 
+    /// What is asked of few packets; nothing has been written before.
+    #[cold]
+    fn take_care(&self, frame: &mut impl Frame, headers: &Headers) -> Result<(), DropReason> {
+        if self.path.cares {
+            self.path.care.take(frame, headers)?;
+        }
+        if ecn::matters(headers.ecn) && self.path.outer == OuterEdit::Strip {
+            ecn::decapsulate(frame.head_mut(), headers.ip(), headers.ecn)?;
+        }
+        Ok(())
+    }
+
+    /// What is asked of the packets of a connection that opens, which run no stored transform.
+    pub(crate) fn clamp(&self, frame: &mut impl Frame, headers: &Headers) {
+        // No such option, or one that asks for less already.
+        let _ = self.path.care.clamp(frame, headers);
+    }
+
+    /// Writes what changes. Answers the traffic class.
     #[inline]
-    fn write(&self, head: &mut [u8], headers: &Headers, partial: bool) -> Result<(), DropReason> {
+    fn write(&self, head: &mut [u8], headers: &Headers, partial: bool) -> Result<u8, DropReason> {
         let path = &*self.path;
         let frame = head.get_mut(usize::from(headers.ether)..);
-        let macs = frame.and_then(<[u8]>::first_chunk_mut).ok_or(DropReason::Truncated)?;
+        // The Ethernet header, and where both families have their version and traffic class.
+        let front: Option<&mut [u8; ETHER_LEN + 2]> = frame.and_then(<[u8]>::first_chunk_mut);
+        let [macs @ .., _, _, first, second] = front.ok_or(DropReason::Truncated)?;
         *macs = path.macs.0;
+        let class = if *first >> 4 == 4 { *second } else { *first << 4 | *second >> 4 };
         if self.kind == Kind::Untouched {
-            return Ok(());
+            return Ok(class);
         }
         if path.src.is_some() || path.dst.is_some() {
             self.write_addresses(head, headers)?;
         }
-        self.write_transport(head, headers.transport.into(), partial)
+        self.write_transport(head, headers.transport.into(), partial).map(|()| class)
     }
 
     #[inline]

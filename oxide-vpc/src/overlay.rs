@@ -7,9 +7,11 @@
 use crate::choice::choose;
 use crate::mappings::Mappings;
 use crate::meta::{EXTERNAL_SOURCE, PEER_VNI, TARGET, TARGET_IP, Target};
+use crate::settings;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
+use opte::care::Care;
 use opte::drop_reason::DropReason;
 use opte::edit::{HeaderEdit, OuterEdit};
 use opte::flow_key::FlowKey;
@@ -19,7 +21,7 @@ use opte::outer::{GeneveOptions, Outer};
 use opte::rule::{Act, Action, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
-use opte_api::{MacAddr, Protocol, Vni};
+use opte_api::{Direction, MacAddr, Protocol, Vni};
 use oxide_vpc_api::{BoundaryEndpoint, PortConfig};
 
 /// Name of the layer.
@@ -56,13 +58,15 @@ pub fn layer(config: &PortConfig) -> Layer {
         underlay_ip: config.underlay_ip,
         boundary_mac: config.boundary_mac,
         segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
+        cares: Cares::new(config, Direction::Out),
     };
+    let decapsulate = Decapsulate { cares: Cares::new(config, Direction::In) };
     let deny = DefaultAction::Deny(DropReason::NoMapping);
     Layer {
         name: NAME,
         sides: [
             LayerSide::new(rule(0, Arc::new(encapsulate)), deny),
-            LayerSide::new(rule(1, Arc::new(Decapsulate)), deny),
+            LayerSide::new(rule(1, Arc::new(decapsulate)), deny),
         ],
         on_return: Return::Rules,
     }
@@ -73,6 +77,28 @@ struct Encapsulate {
     underlay_ip: Ipv6Addr,
     boundary_mac: MacAddr,
     segment_size: GeneveOptions,
+    cares: Cares,
+}
+
+/// What is asked of packets, for each family within the VPC and to or from the outside.
+struct Cares([[Care; 2]; 2]);
+
+impl Cares {
+    fn new(config: &PortConfig, direction: Direction) -> Self {
+        Self([false, true].map(|outside| {
+            [true, false].map(|ipv4| settings::care(config, direction, ipv4, outside))
+        }))
+    }
+
+    fn of(&self, key: &FlowKey, outside: bool) -> Care {
+        let [[ipv4, ipv6], [outer_ipv4, outer_ipv6]] = self.0;
+        match (outside, key.is_ipv4()) {
+            (false, true) => ipv4,
+            (false, false) => ipv6,
+            (true, true) => outer_ipv4,
+            (true, false) => outer_ipv6,
+        }
+    }
 }
 
 impl Encapsulate {
@@ -130,7 +156,8 @@ impl Act for Encapsulate {
             return Err(DropReason::Multicast);
         }
         let maps: &Mappings = walk.host_tables().ok_or(DropReason::NoMapping)?;
-        let (dst_mac, outer) = match walk.meta.get(TARGET).ok_or(DropReason::NoRoute)? {
+        let target = walk.meta.get(TARGET).ok_or(DropReason::NoRoute)?;
+        let (dst_mac, outer) = match target {
             Target::Gateway => self.to_boundary(walk, maps, &key)?,
             Target::Subnet => self.to_guest(walk, maps, &key, key.dst())?,
             Target::Ip => {
@@ -141,6 +168,7 @@ impl Act for Encapsulate {
         walk.edit(HeaderEdit {
             dst_mac: Some(dst_mac),
             outer: OuterEdit::Set(outer),
+            care: Some(self.cares.of(&key, target == Target::Gateway)),
             ..HeaderEdit::NONE
         });
         Ok(())
@@ -151,14 +179,18 @@ impl Act for Encapsulate {
     }
 }
 
-struct Decapsulate;
+struct Decapsulate {
+    cares: Cares,
+}
 
 impl Act for Decapsulate {
     fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
-        if let Some(vni) = walk.mark.sender_vni() {
+        let sender = walk.mark.sender_vni();
+        if let Some(vni) = sender {
             walk.meta.set(PEER_VNI, vni);
         }
-        walk.edit(HeaderEdit { outer: OuterEdit::Strip, ..HeaderEdit::NONE });
+        let care = walk.key().map(|key| self.cares.of(&key, sender.is_none()));
+        walk.edit(HeaderEdit { outer: OuterEdit::Strip, care, ..HeaderEdit::NONE });
         Ok(())
     }
 

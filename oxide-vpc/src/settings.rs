@@ -4,9 +4,12 @@
 
 //! What is set for a port, as the engine takes it.
 
-use opte::policy::IdleLimits;
+use opte::answer::Rate;
+use opte::care::Care;
+use opte::policy::{AnswerPolicy, IdleLimits};
 use opte::tcp::Timeouts;
-use oxide_vpc_api::PortSettings;
+use opte_api::Direction;
+use oxide_vpc_api::{PortConfig, PortSettings};
 
 /// How long flows live without packets.
 pub fn idle_limits(settings: &PortSettings) -> IdleLimits {
@@ -27,6 +30,35 @@ pub fn idle_limits(settings: &PortSettings) -> IdleLimits {
     }
 }
 
+/// What senders are told. Over IPv6 the guest knows its gateway by its link-local address.
+pub fn answer_policy(config: &PortConfig) -> AnswerPolicy {
+    let (answers, way) = (&config.settings.answers, &config.settings.way);
+    let ipv4 = config.ipv4.as_ref().map(|family| family.gateway_ip);
+    let ipv6 = config.ipv6.as_ref().map(|_| config.gateway_mac.link_local().into());
+    AnswerPolicy {
+        gateways: [ipv4, ipv6],
+        unreachable: answers.unreachable,
+        longest: [way.inside_mtu, way.outside_mtu].map(Option::unwrap_or_default),
+        rate: Rate { per_second: answers.per_second, burst: answers.burst },
+    }
+}
+
+/// What is asked of packets of this direction that go outside or come from there, or do not.
+pub fn care(config: &PortConfig, direction: Direction, ipv4: bool, outside: bool) -> Care {
+    let way = &config.settings.way;
+    let longest = if outside { way.outside_mtu } else { way.inside_mtu };
+    // What IP and TCP headers leave (RFC 9293, section 3.7.1; RFC 6691).
+    let headers = if ipv4 { 40 } else { 60 };
+    let segment = longest.unwrap_or(config.mtu).saturating_sub(headers);
+    let clamps = outside && way.clamp_mss;
+    let (hop, longest) = match direction {
+        Direction::Out => (way.visible_hop, longest.unwrap_or_default()),
+        Direction::In => (false, 0),
+    };
+    let segment = if clamps { segment } else { 0 };
+    Care { hop, outside, longest, segment, dscp: way.copy_dscp }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +66,8 @@ mod tests {
     #[test]
     fn the_engine_and_the_settings_have_the_same_defaults() {
         assert_eq!(idle_limits(&PortSettings::default()), IdleLimits::default());
+        let answers = PortSettings::default().answers;
+        let rate = Rate { per_second: answers.per_second, burst: answers.burst };
+        assert_eq!(rate, Rate::default());
     }
 }

@@ -20,7 +20,6 @@ use hashbrown::HashTable;
 use opte::host::Moment;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
-use opte::policy::AnswerPolicy;
 use opte::rule::{Predicate, Rule, RuleId};
 use opte::table::{PrefixTable, Table};
 use opte_api::{Direction, IpCidr, OpteError};
@@ -126,15 +125,6 @@ impl VpcPort {
     pub fn layers(&self) -> Vec<Arc<Layer>> {
         let Layers { gateway, firewall, router, nat, overlay } = &self.layers;
         [gateway, firewall, router, nat, overlay].map(Arc::clone).into()
-    }
-
-    /// What senders are told of packets that do not pass. Over IPv6 the gateway is known to the
-    /// guest by its link-local address.
-    pub fn answers(&self) -> AnswerPolicy {
-        let config = &self.config;
-        let ipv4 = config.ipv4.as_ref().map(|family| family.gateway_ip);
-        let ipv6 = config.ipv6.as_ref().map(|_| config.gateway_mac.link_local().into());
-        AnswerPolicy { gateways: [ipv4, ipv6], ..AnswerPolicy::default() }
     }
 
     fn next_id(&mut self) -> RuleId {

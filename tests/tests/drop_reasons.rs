@@ -16,9 +16,11 @@ use opte_tests::setting::{
 };
 use oxide_vpc_api::request::{
     AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, SetExternalIps, SetFwRules,
+    SetPortSettings,
 };
 use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, RouterTarget, SnatRange, V2bEntry,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouterTarget, SnatRange,
+    V2bEntry,
 };
 use std::net::IpAddr;
 use xde::driver::DriverOptions;
@@ -65,6 +67,12 @@ impl World {
     fn rules(&mut self, texts: &[&str]) {
         let rules = texts.iter().map(|text| text.parse::<FirewallRule>().unwrap()).collect();
         self.host.request(&SetFwRules { port: GUEST.port(), rules }).unwrap();
+    }
+
+    fn settings(&mut self, change: impl FnOnce(&mut PortSettings)) {
+        let mut settings = PortSettings::default();
+        change(&mut settings);
+        self.host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
     }
 
     fn external(&mut self, ipv4: ExternalIps) {
@@ -182,6 +190,26 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             world.rules(&["dir=out action=reject priority=1 protocol=udp"]);
             (Out, to_outside().bytes())
         }
+        DropReason::Congestion => {
+            world.rules(&["dir=in action=allow priority=1"]);
+            let mut bytes = tunnel().around(&from_peer().bytes());
+            bytes[15] |= 0x30;
+            (In, bytes)
+        }
+        DropReason::HopLimit => {
+            world.settings(|settings| settings.way.visible_hop = true);
+            (Out, changed(&to_outside(), IP + 8, 1))
+        }
+        DropReason::TooBigInside | DropReason::TooBigOutside => {
+            world.settings(|settings| {
+                settings.way.inside_mtu = Some(1280);
+                settings.way.outside_mtu = Some(1280);
+            });
+            let inside = reason == DropReason::TooBigInside;
+            let dst = if inside { PEER.ip(true) } else { outside(true) };
+            let packet = Packet { payload: vec![0; 1300], ..to(dst, udp([1, 2])) };
+            (Out, packet.bytes())
+        }
         DropReason::FirewallDefault => (In, tunnel().around(&from_peer().bytes())),
         DropReason::NoMapping => (Out, to(Guest(200).ip(true), udp([1, 2])).bytes()),
         reason => flow_story(world, reason),
@@ -192,6 +220,7 @@ fn underlay_story(reason: DropReason) -> Vec<u8> {
     let mut bytes = tunnel().around(&from_peer().bytes());
     match reason {
         DropReason::NotGeneve => bytes[GENEVE - 6] ^= 1,
+
         DropReason::GeneveHeader => bytes[GENEVE] |= 0x40,
         DropReason::GeneveOptions => return with_options(&[1, 0x29, 2, 1]),
         DropReason::GeneveCritical => return with_options(&[1, 0x29, 0x80, 0]),

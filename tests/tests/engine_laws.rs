@@ -89,6 +89,7 @@ fn edits(ipv4: bool) -> impl Strategy<Value = HeaderEdit> {
             dst_port,
             echo_id,
             outer,
+            care: None,
         },
     )
 }

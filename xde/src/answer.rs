@@ -71,7 +71,10 @@ pub(crate) fn outer_facts(
     let head = frame.head();
     match shape {
         UnderlayShape::Ethernet => OuterFacts::parse(head, frame.len(), &DIALECT),
-        UnderlayShape::Geneve { src, dst } => OuterFacts::parse_geneve(head, 0, src, dst, &DIALECT),
+        UnderlayShape::Geneve { src, dst, traffic_class } => {
+            let facts = OuterFacts::parse_geneve(head, 0, src, dst, &DIALECT)?;
+            Ok(OuterFacts { traffic_class, ..facts })
+        }
     }
 }
 

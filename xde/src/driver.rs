@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use opte::counters::Counters;
 use opte::drop_reason::DropReason;
+use opte::ecn;
 use opte::event::{BatchBegun, BatchEnded, ControlBegun, ControlEnded, Dropped, NO_PORT};
 use opte::flow_table::Budget;
 use opte::frame::{Frame, Rewrite};
@@ -372,5 +373,7 @@ fn arrival<'a, H: Host, F: Frame>(
         return Err(DropReason::Multicast);
     }
     let place = snapshot.guest(outer.vni, mac, outer.dst).ok_or(DropReason::NoPort)?;
-    Ok(Look::new(place, parse(frame, outer.inner, outer.mark())))
+    let headers = parse(frame, outer.inner, outer.mark());
+    let ecn = outer.traffic_class & ecn::MASK;
+    Ok(Look::new(place, headers.map(|headers| Headers { ecn, ..headers })))
 }

@@ -72,5 +72,7 @@ pub enum UnderlayShape {
         src: Ipv6Addr,
         /// Outer destination address.
         dst: Ipv6Addr,
+        /// DSCP and ECN.
+        traffic_class: u8,
     },
 }

@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::Host;
 use opte::policy::{Policy, PolicyRules};
-use oxide_vpc::settings::idle_limits;
+use oxide_vpc::settings::{answer_policy, idle_limits};
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::PortName;
 
@@ -28,7 +28,7 @@ pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
         layers: vpc.layers(),
         host_tables: maps.clone(),
         idle: idle_limits(&vpc.config().settings),
-        answers: vpc.answers(),
+        answers: answer_policy(vpc.config()),
     }
 }
 

@@ -33,6 +33,7 @@ impl<H: Host> Port<H> {
         }
         let original = Original::new(frame.head(), headers.ok()?)?;
         let policy = &turn.policy.rules.answers;
+        let complaint = complaint.with_size(reason, policy);
         if complaint.is_about_reach() && !rejected && !policy.unreachable {
             return None;
         }
@@ -61,6 +62,8 @@ impl Complaint {
     /// What is said of a packet that was dropped for this reason (RFC 1812, section 5.2.7.1).
     const fn of(reason: DropReason) -> Option<Self> {
         Some(match reason {
+            DropReason::HopLimit => Self::HopLimit,
+            DropReason::TooBigInside | DropReason::TooBigOutside => Self::TooBig { mtu: 0 },
             DropReason::NoRoute => Self::NoRoute,
             // What may be there again later (RFC 6888, REQ-11 B).
             DropReason::NatExhausted | DropReason::NoMapping | DropReason::NoBoundary => {
@@ -75,6 +78,16 @@ impl Complaint {
             | DropReason::NatProtocol => Self::Prohibited,
             _ => return None,
         })
+    }
+
+    /// The same with the size that would not have been too big.
+    const fn with_size(self, reason: DropReason, policy: &AnswerPolicy) -> Self {
+        let [inside, outside] = policy.longest;
+        match reason {
+            DropReason::TooBigInside => Self::TooBig { mtu: inside as u32 },
+            DropReason::TooBigOutside => Self::TooBig { mtu: outside as u32 },
+            _ => self,
+        }
     }
 
     /// It tells where one cannot get, which a guest need not know.

@@ -87,6 +87,8 @@ pub struct Headers {
     pub flags: TcpFlags,
     /// What the outer headers said of the frame's origin.
     pub mark: Mark,
+    /// The ECN field of the outer headers.
+    pub ecn: u8,
 }
 
 impl Headers {
@@ -119,6 +121,7 @@ impl Headers {
                     payload: Payload::Arp,
                     flags: TcpFlags::default(),
                     mark,
+                    ecn: 0,
                 });
             }
             _ => return Err(DropReason::EtherType),
@@ -132,6 +135,7 @@ impl Headers {
             payload: Payload::Ip(FlowKey::of(packet.ends, packet.protocol, ports)),
             flags,
             mark,
+            ecn: 0,
         })
     }
 

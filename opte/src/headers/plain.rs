@@ -37,6 +37,7 @@ impl Plain {
             payload: Payload::Ip(self.key),
             flags: self.flags,
             mark,
+            ecn: 0,
         })
     }
 }

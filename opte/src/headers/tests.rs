@@ -42,7 +42,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
 struct Shown(u16, u16, u32, MacPair, Payload, TcpFlags, Mark);
 
 fn shown(headers: &Headers) -> Shown {
-    let Headers { ether, transport, end, macs, payload, flags, mark } = *headers;
+    let Headers { ether, transport, end, macs, payload, flags, mark, ecn: _ } = *headers;
     Shown(ether, transport, end, macs, payload, flags, mark)
 }
 

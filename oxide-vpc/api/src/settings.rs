@@ -7,11 +7,15 @@
 //! One structure for each topic, each in a file of its own, with its default and its bounds. In
 //! JSON what is left out has its default, and what nobody knows is refused.
 
+mod answers;
 mod flows;
 mod idle;
+mod way;
 
+pub use answers::{AnswerSettings, MAX_ANSWERS};
 pub use flows::FlowSettings;
 pub use idle::{IdleSettings, MAX_IDLE};
+pub use way::WaySettings;
 
 use opte_api::OpteError;
 use serde::{Deserialize, Serialize};
@@ -24,12 +28,18 @@ pub struct PortSettings {
     pub idle: IdleSettings,
     /// How many flows there may be.
     pub flows: FlowSettings,
+    /// What senders are told of packets that do not pass.
+    pub answers: AnswerSettings,
+    /// How long packets may be, and how many hops they make.
+    pub way: WaySettings,
 }
 
 impl PortSettings {
     /// Checks the bounds of each topic.
     pub fn validate(&self) -> Result<(), OpteError> {
         self.idle.validate()?;
-        self.flows.validate()
+        self.flows.validate()?;
+        self.answers.validate()?;
+        self.way.validate()
     }
 }

@@ -70,6 +70,10 @@ pub struct Packet {
     /// Words of IPv4 options (up to 10), or IPv6 extension headers (up to 3: hop-by-hop options,
     /// destination options, an atomic fragment).
     pub extras: usize,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Traffic class: DSCP and ECN.
+    pub class: u8,
     /// What follows the transport header.
     pub payload: Vec<u8>,
 }
@@ -77,7 +81,16 @@ pub struct Packet {
 impl Packet {
     /// A packet with a short payload and nothing unusual.
     pub fn new(macs: [MacAddr; 2], [src, dst]: [IpAddr; 2], body: Body) -> Self {
-        Self { macs, src, dst, body, extras: 0, payload: b"to whom it may concern".to_vec() }
+        Self {
+            macs,
+            src,
+            dst,
+            body,
+            extras: 0,
+            ttl: 64,
+            class: 0,
+            payload: b"to whom it may concern".to_vec(),
+        }
     }
 
     /// An echo request of either family.
@@ -168,17 +181,20 @@ impl Packet {
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let number = IpNumber(self.protocol().0);
-                let mut header = Ipv4Header::new(0, 64, number, src.octets(), dst.octets())
+                let mut header = Ipv4Header::new(0, self.ttl, number, src.octets(), dst.octets())
                     .expect("no payload is not too much");
                 // No operation (RFC 791, section 3.1).
                 let options = [1u8; 40];
                 let options = options.get(..self.extras * 4).expect("at most 10 words");
                 header.options = options.try_into().expect("whole words");
+                header.dscp = (self.class >> 2).try_into().expect("six bits");
+                header.ecn = (self.class & 3).try_into().expect("two bits");
                 IpHeaders::Ipv4(header, Ipv4Extensions::default())
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let header = Ipv6Header {
-                    hop_limit: 64,
+                    hop_limit: self.ttl,
+                    traffic_class: self.class,
                     source: src.octets(),
                     destination: dst.octets(),
                     ..Ipv6Header::default()
@@ -212,7 +228,13 @@ impl Packet {
     pub fn read(frame: &[u8]) -> Option<Self> {
         let headers = PacketHeaders::from_ethernet_slice(frame).ok()?;
         let link = headers.link?.ethernet2()?;
-        let (src, dst, number, extras): (IpAddr, IpAddr, _, _) = match headers.net? {
+        let net = headers.net?;
+        let (ttl, class) = match &net {
+            NetHeaders::Ipv4(ip, _) => (ip.time_to_live, ip.dscp.value() << 2 | ip.ecn.value()),
+            NetHeaders::Ipv6(ip, _) => (ip.hop_limit, ip.traffic_class),
+            NetHeaders::Arp(_) => return None,
+        };
+        let (src, dst, number, extras): (IpAddr, IpAddr, _, _) = match net {
             NetHeaders::Ipv4(ip, _) => {
                 (ip.source.into(), ip.destination.into(), ip.protocol, ip.options.len() / 4)
             }
@@ -245,6 +267,8 @@ impl Packet {
             dst,
             body,
             extras,
+            ttl,
+            class,
             payload: headers.payload.slice().to_vec(),
         })
     }

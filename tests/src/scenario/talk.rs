@@ -7,6 +7,7 @@
 use super::world::{Arrival, address};
 use super::{Stage, expect};
 use crate::packets::{Body, Packet};
+use etherparse::{PacketHeaders, TcpOptionElement};
 use opte::tcp::TcpFlags;
 use opte_api::MacAddr;
 use std::net::IpAddr;
@@ -17,13 +18,14 @@ const FLAGS: &str = "FSRPAU";
 const START: u32 = 1000;
 
 impl Stage {
-    /// `sent` is `WHO -> WHOM WHAT [NUMBERS] [ack=NUMBER]`.
+    /// `sent` is `WHO -> WHOM WHAT [NUMBERS] [ack=NUMBER] [ttl=NUMBER] [class=NUMBER] [len=NUMBER]`.
     pub(super) fn send(&mut self, sent: &str, expected: &str) -> Result<(), String> {
         let words: Vec<&str> = sent.split_whitespace().collect();
         let [who, "->", whom, what, rest @ ..] = words.as_slice() else {
             return Err("a packet is WHO -> WHOM WHAT".into());
         };
-        let (packet, receiver) = self.packet(who, whom, what, rest)?;
+        let (mut packet, receiver) = self.packet(who, whom, what, rest)?;
+        adorn(&mut packet, rest)?;
         let sender = address(who, true).and_then(|(_, guest)| guest);
         let arrival = match sender {
             Some(guest) => self.world.from_guest(guest, &packet),
@@ -115,7 +117,7 @@ impl Stage {
         let packet = Packet::read(bytes).ok_or("no IP packet")?;
         for condition in conditions.chunks(2) {
             let [kind, place] = condition else { return Err("half a condition".into()) };
-            if is_so(kind, place, &packet)? {
+            if is_so(kind, place, &packet, bytes)? {
                 continue;
             }
             let [src_port, dst_port] = packet.ports();
@@ -138,6 +140,35 @@ impl Stage {
     }
 }
 
+/// What is unusual of a packet. `len` is that of the IP packet.
+fn adorn(packet: &mut Packet, rest: &[&str]) -> Result<(), String> {
+    for (name, value) in rest.iter().filter_map(|word| word.split_once('=')) {
+        let value: usize = value.parse().map_err(|_| format!("{name} takes a number"))?;
+        match name {
+            "ttl" => packet.ttl = value as u8,
+            "class" => packet.class = value as u8,
+            "len" => {
+                packet.payload.clear();
+                let headers = packet.bytes().len() - 14;
+                packet.payload = vec![7; value.checked_sub(headers).ok_or("that is too short")?];
+            }
+            "ack" => {}
+            _ => return Err(format!("what is '{name}'?")),
+        }
+    }
+    Ok(())
+}
+
+fn segment_size(bytes: &[u8]) -> Option<u16> {
+    let headers = PacketHeaders::from_ethernet_slice(bytes).ok()?;
+    let options = headers.transport?.tcp()?;
+    let mut options = options.options_iterator();
+    options.find_map(|option| match option {
+        Ok(TcpOptionElement::MaximumSegmentSize(size)) => Some(size),
+        _ => None,
+    })
+}
+
 /// Where a packet has got to, in words, and what came there.
 fn seen(arrival: &Arrival) -> (Vec<String>, Option<&Vec<u8>>) {
     match arrival {
@@ -153,15 +184,18 @@ fn seen(arrival: &Arrival) -> (Vec<String>, Option<&Vec<u8>>) {
     }
 }
 
-/// Conditions on what is carried: `is rst` with `seq` and `ack` of it, `is TYPE.CODE`, and the
-/// `mtu` that an ICMP error tells. False: it is no such condition.
-fn is_so(kind: &str, value: &str, packet: &Packet) -> Result<bool, String> {
+/// Conditions on what is carried: `is rst` with `seq` and `ack` of it, `is TYPE.CODE`, the `mtu`
+/// that an ICMP error tells, the `mss` that a SYN tells, `ttl`, and traffic `class`. False: it is no such condition.
+fn is_so(kind: &str, value: &str, packet: &Packet, bytes: &[u8]) -> Result<bool, String> {
     let seen = match (kind, packet.body) {
         ("is", Body::Tcp { flags, .. }) if flags.is_rst() => "rst".into(),
         ("is", Body::Icmp { kind: [kind, code], .. }) => format!("{kind}.{code}"),
         ("is", body) => format!("{body:?}"),
         ("seq", Body::Tcp { numbers: [seq, _], .. }) => seq.to_string(),
         ("ack", Body::Tcp { numbers: [_, ack], .. }) => ack.to_string(),
+        ("ttl", _) => packet.ttl.to_string(),
+        ("class", _) => packet.class.to_string(),
+        ("mss", Body::Tcp { .. }) => segment_size(bytes).ok_or("it tells none")?.to_string(),
         ("mtu", Body::Icmp { rest, .. }) => u32::from_be_bytes(rest).to_string(),
         _ => return Ok(false),
     };

@@ -66,6 +66,8 @@ named! {
         BadQuote = "drop_bad_quote",
         /// Its hops are used up.
         HopLimit = "drop_hop_limit",
+        /// The underlay has met congestion, and the packet cannot say so (RFC 6040, section 4.2).
+        Congestion = "drop_congestion",
         /// Geneve of another version, a control packet, or a payload other than Ethernet.
         GeneveHeader = "drop_geneve_header",
         /// Geneve options that contradict the header on their length.

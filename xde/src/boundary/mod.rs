@@ -251,9 +251,8 @@ impl<H: Host> Boundary<H> {
             source_port: 0xc000 | hash as u16,
             vni: entry.vni,
             options: GeneveOptions::new(&EXTERNAL_MARK).unwrap_or_default(),
-            // The outer ECN field says nothing, for no hypervisor host brings it back into the
-            // inner packet (RFC 6040, section 4.1, compatibility mode).
-            traffic_class: class & 0xfc,
+            // ECN as inside (RFC 6040, section 4.1, normal mode): hosts bring it back.
+            traffic_class: class,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::table::NatTable;
 use super::{Boundary, State, Verdict, packet, wire};
 use core::net::Ipv6Addr;
 use opte::drop_reason::DropReason;
+use opte::ecn;
 use opte::geneve::OuterFacts;
 use opte::host::{Host, Lock, Moment};
 use opte::wire::{ETHER_LEN, Ether};
@@ -20,16 +21,22 @@ use oxide_vpc_api::BoundaryNat;
 
 impl<H: Host> Boundary<H> {
     /// Decides about `datagram`, which begins with a Geneve header and was sent by the
-    /// hypervisor host `source`.
-    pub fn from_underlay(&self, source: Ipv6Addr, datagram: &mut [u8], now: Moment) -> Verdict {
-        let decided = self.state.with(|state| self.decide_underlay(state, source, datagram, now));
+    /// hypervisor host `source` with this outer traffic class.
+    pub fn from_underlay(
+        &self,
+        (source, class): (Ipv6Addr, u8),
+        datagram: &mut [u8],
+        now: Moment,
+    ) -> Verdict {
+        let decided =
+            self.state.with(|state| self.decide_underlay(state, (source, class), datagram, now));
         self.account(decided)
     }
 
     fn decide_underlay(
         &self,
         state: &mut State,
-        source: Ipv6Addr,
+        (source, class): (Ipv6Addr, u8),
         datagram: &mut [u8],
         now: Moment,
     ) -> Result<Verdict, BoundaryDrop> {
@@ -50,8 +57,13 @@ impl<H: Host> Boundary<H> {
             return self.complain(state, about, &packet, bytes, guest, now);
         }
         // To the external address of another guest: nobody outside would send it back to us.
-        if state.table.has(destination) {
-            let entry = state.table.find(&packet.tuple(bytes, End::Destination)?)?;
+        let hairpin = state.table.has(destination);
+        let hairpin = hairpin.then(|| packet.tuple(bytes, End::Destination)).transpose()?;
+        let hairpin = hairpin.map(|tuple| state.table.find(&tuple)).transpose()?;
+        if ecn::matters(class) {
+            ecn::decapsulate(frame, ETHER_LEN, class).map_err(|_| BoundaryDrop::Congestion)?;
+        }
+        if let Some(entry) = hairpin {
             self.counters().add(BoundaryEvent::Hairpinned, 1);
             return self.encapsulate(&entry, &packet, frame, start);
         }

@@ -77,10 +77,10 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
 
     /// Takes a burst from the underlay.
     pub fn underlay_ready(&mut self, now: Moment) {
-        let mut frames: Vec<(Ipv6Addr, Packet)> = Vec::new();
+        let mut frames: Vec<((Ipv6Addr, u8), Packet)> = Vec::new();
         self.underlay.receive(&mut self.landings, &self.counters, &mut |shape, burst| {
-            if let UnderlayShape::Geneve { src, .. } = shape {
-                frames.extend(burst.drain(..).map(|frame| (src, frame)));
+            if let UnderlayShape::Geneve { src, traffic_class, .. } = shape {
+                frames.extend(burst.drain(..).map(|frame| ((src, traffic_class), frame)));
             }
         });
         for (source, mut frame) in frames {

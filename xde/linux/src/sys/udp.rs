@@ -25,6 +25,8 @@ pub struct SocketOption(c_int, c_int);
 impl SocketOption {
     /// Tell the destination address and the link of each datagram.
     pub const PACKET_INFO: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
+    /// Tell the traffic class of each datagram.
+    pub const TRAFFIC_CLASS: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS);
     /// Never fragment.
     pub const DONT_FRAGMENT: Self = Self(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG);
     /// Path MTU discovery, as [`PATH_MTU_DISCOVERY`].
@@ -79,6 +81,8 @@ pub struct Received {
     pub src: Ipv6Addr,
     /// Whom it was sent to.
     pub dst: Ipv6Addr,
+    /// DSCP and ECN, if [`SocketOption::TRAFFIC_CLASS`] is set.
+    pub traffic_class: u8,
     /// The link it came over.
     pub link: u32,
     /// It was longer than the buffer.
@@ -157,6 +161,7 @@ fn describe(header: &libc::mmsghdr, name: &libc::sockaddr_in6, control: &Control
         run_of: None,
         src: Ipv6Addr::from_octets(name.sin6_addr.s6_addr),
         dst: Ipv6Addr::UNSPECIFIED,
+        traffic_class: 0,
         link: 0,
         truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         lost: None,
@@ -168,6 +173,10 @@ fn describe(header: &libc::mmsghdr, name: &libc::sockaddr_in6, control: &Control
                     received.dst = Ipv6Addr::from_octets(*addr);
                     received.link = link.first_chunk().map_or(0, |b| u32::from_ne_bytes(*b));
                 }
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                let class = data.first_chunk().map_or(0, |b| c_int::from_ne_bytes(*b));
+                received.traffic_class = class as u8;
             }
             (libc::IPPROTO_UDP, libc::UDP_GRO) => {
                 let size = data.first_chunk().map_or(0, |b| c_int::from_ne_bytes(*b));

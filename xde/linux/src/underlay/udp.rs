@@ -82,6 +82,7 @@ impl UdpUnderlay {
 
 fn prepare(receiver: &OwnedFd) -> io::Result<()> {
     udp::set_option(receiver, SocketOption::PACKET_INFO, 1)?;
+    udp::set_option(receiver, SocketOption::TRAFFIC_CLASS, 1)?;
     udp::set_option(receiver, SocketOption::ZERO_CHECKSUM_RECEIVE, 1)?;
     udp::set_option(receiver, SocketOption::TELL_LOSSES, 1)?;
     let buffer = [SocketOption::RECEIVE_BUFFER_FORCE, SocketOption::RECEIVE_BUFFER];
@@ -121,7 +122,7 @@ impl Underlay for UdpUnderlay {
             }
         }
         self.count_losses(counters);
-        let mut burst = Burst { frames: Vec::with_capacity(BATCH), ends: None, deliver };
+        let mut burst = Burst { frames: Vec::with_capacity(BATCH), shape: None, deliver };
         let pool = landings.pool().clone();
         for (place, piece) in landings.places().iter_mut().zip(&self.pieces) {
             if piece.truncated {
@@ -165,7 +166,7 @@ impl UdpUnderlay {
         let run_of = piece.run_of.unwrap_or(piece.len).max(1);
         counters.add(Counter::UnderlayRxDatagrams, piece.len.div_ceil(run_of));
         counters.add(Counter::UnderlayRxBytes, piece.len);
-        burst.begin(piece.src, piece.dst);
+        burst.begin(piece);
         let merged = coalesce::split(packet, run_of, self.joining, pool, &mut burst.frames);
         counters.add(Counter::UnderlayRxMerged, merged);
     }
@@ -185,27 +186,28 @@ fn largest_datagram(links: &[u32]) -> Option<usize> {
     (smallest as usize).checked_sub(40 + 8)
 }
 
-/// Frames of one sender on their way to the engine.
+/// Frames with the same outer headers on their way to the engine.
 struct Burst<'a, 'b> {
     frames: Vec<Packet>,
-    ends: Option<(Ipv6Addr, Ipv6Addr)>,
+    shape: Option<UnderlayShape>,
     deliver: &'a mut Deliver<'b>,
 }
 
 impl Burst<'_, '_> {
-    /// What comes now is from `src` to `dst`.
-    fn begin(&mut self, src: Ipv6Addr, dst: Ipv6Addr) {
-        if self.ends != Some((src, dst)) {
+    /// What comes now has these outer headers.
+    fn begin(&mut self, &Received { src, dst, traffic_class, .. }: &Received) {
+        let shape = Some(UnderlayShape::Geneve { src, dst, traffic_class });
+        if self.shape != shape {
             self.flush();
-            self.ends = Some((src, dst));
+            self.shape = shape;
         }
     }
 
     fn flush(&mut self) {
-        if let Some((src, dst)) = self.ends
+        if let Some(shape) = self.shape
             && !self.frames.is_empty()
         {
-            (self.deliver)(UnderlayShape::Geneve { src, dst }, &mut self.frames);
+            (self.deliver)(shape, &mut self.frames);
             self.frames.clear();
         }
     }

@@ -59,7 +59,14 @@ impl Engine for Bare {
         _: Moment,
         out: &mut impl Egress<Packet>,
     ) {
-        assert_eq!(shape, UnderlayShape::Geneve { src: self.0.dst, dst: self.0.src });
+        assert_eq!(
+            shape,
+            UnderlayShape::Geneve {
+                src: self.0.dst,
+                dst: self.0.src,
+                traffic_class: self.0.traffic_class
+            }
+        );
         let strip = GENEVE_LEN + self.0.options.as_slice().len() as u16;
         let rewrite = Rewrite { strip, outer: None };
         frames.drain(..).for_each(|frame| out.to_guest(PORT, frame, &rewrite));

@@ -52,7 +52,7 @@ fn the_boundary_is_a_hop_in_both_ways() {
 
         let outbound = ip(floating, peer, 17, 1, &ports(9, 33434));
         let host = HOST.parse().unwrap();
-        let verdict = boundary.from_underlay(host, &mut geneve(&[], &outbound), now());
+        let verdict = boundary.from_underlay((host, 0), &mut geneve(&[], &outbound), now());
         let Verdict::Answer(Answer::Encapsulated { outer, inner }) = verdict else {
             panic!("{verdict:?}")
         };

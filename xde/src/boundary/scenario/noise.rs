@@ -80,13 +80,13 @@ fn every_packet_is_accounted_for() {
             boundary.from_outside(&mut frame, now);
             let mut datagram = geneve(&[1, 0x29, 2, 1, 0, 0, 5, 0xa0], sample);
             random.damage(&mut datagram);
-            boundary.from_underlay(HOST.parse().unwrap(), &mut datagram, now);
+            boundary.from_underlay((HOST.parse().unwrap(), 0), &mut datagram, now);
             given += 2;
         }
         if round % 8 == 0 {
             let mut bytes: Vec<u8> = (0..random.below(90)).map(|_| random.next() as u8).collect();
             boundary.from_outside(&mut bytes, now);
-            boundary.from_underlay(HOST.parse().unwrap(), &mut bytes, now);
+            boundary.from_underlay((HOST.parse().unwrap(), 0), &mut bytes, now);
             given += 2;
         }
     }

@@ -17,8 +17,8 @@ fn arrives(boundary: &Boundary<TestHost>, packet: &[u8], host: &str) {
     assert_eq!(outer.dst, host.parse::<core::net::Ipv6Addr>().unwrap());
     assert_eq!(outer.src, BOUNDARY.parse::<core::net::Ipv6Addr>().unwrap());
     assert_eq!((outer.vni.get(), outer.options.as_slice()), (1234, &[1, 0x29, 0, 0][..]));
-    // DSCP as it was, ECN as the underlay needs it.
-    assert_eq!(outer.traffic_class, 0xb8);
+    // As it was inside, so that the underlay can tell of congestion.
+    assert_eq!(outer.traffic_class, 0xb9);
     assert!(outer.source_port >= 0xc000);
     let expected = ether(GUEST_MAC, Config::DEFAULT_INNER_MAC, &one_hop_less(packet));
     assert_eq!(frame[inner], expected);

@@ -8,7 +8,7 @@ use super::build::*;
 use super::*;
 
 fn send(boundary: &Boundary<TestHost>, from: &str, datagram: &mut [u8]) -> Verdict {
-    boundary.from_underlay(from.parse().unwrap(), datagram, now())
+    boundary.from_underlay((from.parse().unwrap(), 0), datagram, now())
 }
 
 /// Sends `packet` out from `host` and checks what leaves.
@@ -53,6 +53,34 @@ fn hosts_send_from_what_they_own() {
         ] {
             expect_drop(&boundary, reason, || send(&boundary, host, &mut geneve(&[], &packet)));
         }
+    }
+}
+
+#[test]
+fn congestion_in_the_underlay_is_told_outside() {
+    let boundary = boundary();
+    for family in [0, 1] {
+        // The packets that `ip` builds are marked as capable.
+        let packet = ip(FLOATING[family], PEER[family], 50, 64, &[1; 9]);
+        let mut datagram = geneve(&[], &packet);
+        let from = (HOST.parse().unwrap(), 3);
+        let verdict = boundary.from_underlay(from, &mut datagram, now());
+        let Verdict::Route { packet: range, .. } = verdict else { panic!("{verdict:?}") };
+        let seen = &datagram[range];
+        let class = if family == 0 { seen[1] } else { seen[0] << 4 | seen[1] >> 4 };
+        assert_eq!(class & 3, 3);
+        let mut incapable = packet.clone();
+        if family == 0 {
+            incapable[1] &= 0xfc;
+            incapable[10..12].fill(0);
+            let sum = sum(&[&incapable[..20]]).to_be_bytes();
+            incapable[10..12].copy_from_slice(&sum);
+        } else {
+            incapable[1] &= 0xcf;
+        }
+        expect_drop(&boundary, BoundaryDrop::Congestion, || {
+            boundary.from_underlay(from, &mut geneve(&[], &incapable), now())
+        });
     }
 }
 
