@@ -6,7 +6,7 @@
 
 use crate::lab::Lab;
 use crate::lab::topology::Guest;
-use crate::shell::{Output, wait_until};
+use crate::shell::{Cmd, Output, wait_until};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,7 +66,12 @@ impl Lab {
 
     /// Fetches an IPv6 lease with dhclient, which then goes to the background.
     pub fn dhcp6(&self, guest: &Guest) -> Result<Lease> {
-        let name = guest.name;
+        self.dhclient(guest, 6)?.args(["-1", guest.name]).run()?;
+        self.lease(guest, 6)
+    }
+
+    /// A call of dhclient, with files of its own for each guest and family.
+    pub fn dhclient(&self, guest: &Guest, family: u8) -> Result<Cmd> {
         let program = self.scratch("dhclient");
         if !program.exists() {
             // AppArmor may confine the installed file to directories of the machine; a copy is
@@ -74,20 +79,19 @@ impl Lab {
             let installed = crate::shell::find_program("dhclient").context("no dhclient")?;
             fs::copy(installed, &program)?;
         }
-        let files = |ending: &str| self.scratch(&format!("{name}-dhclient.{ending}"));
+        let files =
+            |ending: &str| self.scratch(&format!("{}-dhclient{family}.{ending}", guest.name));
         fs::write(files("conf"), "also request dhcp6.name-servers, dhcp6.domain-search;\n")?;
-        self.net
-            .exec(name, &program.to_string_lossy())
-            .args(["-6", "-1", "-sf", &self.dhcp_script()?])
+        Ok(self
+            .net
+            .exec(guest.name, &program.to_string_lossy())
+            .args([&format!("-{family}"), "-sf", &self.dhcp_script()?])
             .arg("-cf")
             .arg(files("conf"))
             .arg("-lf")
             .arg(files("leases"))
             .arg("-pf")
-            .arg(files("pid"))
-            .arg(name)
-            .run()?;
-        self.lease(guest, 6)
+            .arg(files("pid")))
     }
 
     /// Waits for the default route that the kernel takes from a router advertisement.
@@ -105,7 +109,8 @@ impl Lab {
         Ok(pairs.map(|(name, value)| (name.into(), value.into())).collect())
     }
 
-    fn dhcp_script(&self) -> Result<String> {
+    /// The program that puts a lease into force.
+    pub fn dhcp_script(&self) -> Result<String> {
         let file = self.scratch("dhcp-event");
         if !file.exists() {
             fs::write(&file, include_str!("dhcp-event.sh"))?;

@@ -70,6 +70,12 @@ impl Daemon {
         .with_context(|| format!("log {}{}", self.log.display(), self.last_words()))
     }
 
+    /// Sends a signal to the program alone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
     /// Asks the program to end and waits for that.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {

@@ -10,12 +10,15 @@
 
 mod addresses;
 mod bad_input;
+mod captures;
+mod clients;
 mod firewall;
 mod inside;
 mod observe;
 mod outside;
 mod reconfigure;
 mod tracing;
+mod path;
 
 use crate::lab::Lab;
 use crate::lab::topology::Guest;
@@ -39,12 +42,15 @@ pub struct Check {
 pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
     [
         addresses::CHECKS,
+        clients::CHECKS,
         inside::CHECKS,
         firewall::CHECKS,
         outside::CHECKS,
+        path::CHECKS,
         observe::CHECKS,
         tracing::CHECKS,
         reconfigure::CHECKS,
+        captures::CHECKS,
         bad_input::CHECKS,
     ]
     .into_iter()
