@@ -49,6 +49,12 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
     },
+    /// Boot a virtual machine on a port of the lab: DHCP, ping and a transfer (as root)
+    Vm {
+        /// Folder with xde and opteadm to run, instead of building them
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+    },
     /// Run every test: unit, property, scenario, vectors, cores for a bare target, lab
     Test {
         /// Leave the lab out
@@ -121,6 +127,11 @@ fn run(command: Command) -> Result<bool> {
     match command {
         Command::Demo { keep, pcap_dir, only, bin_dir } => {
             commands::demo::run(lab::scenario::Options { keep, pcap_dir, only }, bin_dir)
+        }
+        Command::Vm { bin_dir } => {
+            let only = vec![lab::checks::MACHINE.to_owned()];
+            let options = lab::scenario::Options { only, ..Default::default() };
+            commands::demo::run(options, bin_dir)
         }
         Command::Test { no_lab } => commands::test::run(!no_lab),
         Command::Vectors { args } => commands::vectors(&args),

@@ -15,6 +15,7 @@ pub mod clean;
 mod control;
 mod drawing;
 mod guests;
+pub mod machine;
 pub mod net;
 mod pcap;
 pub mod processes;

@@ -68,6 +68,8 @@ fn run_checks(lab: &mut Lab, report: &mut Report, chosen: &[&'static Check]) {
             report.skip(check.group, check.title, "interrupted");
         } else if let Some(missing) = check.needs.iter().find(|name| !good.contains(*name)) {
             report.skip(check.group, check.title, &format!("needs {missing}"));
+        } else if let Some(why) = checks::unavailable(check) {
+            report.skip(check.group, check.title, &why);
         } else if report.check(check.group, check.title, || (check.run)(lab)) {
             good.insert(&check.name);
         }

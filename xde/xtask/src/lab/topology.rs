@@ -126,6 +126,21 @@ pub const GUESTS: [Guest; 3] = [
     },
 ];
 
+/// A guest that only one check has: a virtual machine.
+pub const MACHINE: Guest = Guest {
+    name: "vm1",
+    host: &HYPERVISORS[0],
+    mac: "a8:40:25:f0:00:04",
+    ip4: "10.0.0.14",
+    ip6: "fd00:100::14",
+    link_local: "fe80::aa40:25ff:fef0:4",
+    external: External {
+        snat: None,
+        floating: Some(["203.0.113.40", "2001:db8:10::40"]),
+        gateway: None,
+    },
+};
+
 /// The guest with that name.
 pub fn guest(name: &str) -> &'static Guest {
     let found = GUESTS.iter().find(|guest| guest.name == name);

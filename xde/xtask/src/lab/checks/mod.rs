@@ -14,6 +14,7 @@ mod captures;
 mod clients;
 mod firewall;
 mod inside;
+mod machine;
 mod observe;
 mod outside;
 mod reconfigure;
@@ -47,6 +48,7 @@ pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
         firewall::CHECKS,
         outside::CHECKS,
         path::CHECKS,
+        machine::CHECKS,
         observe::CHECKS,
         tracing::CHECKS,
         reconfigure::CHECKS,
@@ -55,6 +57,14 @@ pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
     ]
     .into_iter()
     .flatten()
+}
+
+/// The check that boots a virtual machine.
+pub const MACHINE: &str = machine::NAME;
+
+/// Why a check cannot be made here: what it needs can neither be found nor be fetched.
+pub fn unavailable(check: &Check) -> Option<String> {
+    if check.name == MACHINE { machine::unavailable() } else { None }
 }
 
 /// Seconds that a connection may take to open.
