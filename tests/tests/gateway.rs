@@ -11,8 +11,9 @@ use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, arp_request, dhcp_discover, router_solicitation};
 use opte_tests::scenario::check;
 use opte_tests::setting::{FAMILIES, Guest, add_guest, add_peer, gateway};
-use oxide_vpc_api::request::{AllowCidr, DumpCounters, DumpUft, ListPrefixes};
-use std::net::{IpAddr, Ipv4Addr};
+use oxide_vpc_api::DhcpConfig;
+use oxide_vpc_api::request::{AllowCidr, DumpCounters, DumpUft, ListPrefixes, SetDhcp, SetMtu};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
 
@@ -232,4 +233,81 @@ fn external_subnets_are_known_outside_as_they_are_and_only_there() {
          out -> g5.known udp 80:1000 => drop not_for_guest
          out -> g5.known tcp6:A 4000:22 => drop not_for_guest",
     );
+}
+
+/// What the gateway answers to a frame of the guest.
+fn answer(host: &mut Hypervisor, frame: Vec<u8>) -> Vec<u8> {
+    match host.from_guest(PORTS[0], FlatFrame::new(frame)).pop() {
+        Some(Left::Reply(_, bytes)) => bytes,
+        other => panic!("{other:?}: {:?}", host.drops()),
+    }
+}
+
+/// A DHCP discover that asks for the MTU.
+fn discover() -> Vec<u8> {
+    let ips = [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST];
+    let plain = dhcp_discover(GUEST.mac(), ips);
+    let mut message = plain[14 + 20 + 8..].to_vec();
+    message.pop();
+    message.extend([55, 1, 26, 255]);
+    let macs = [GUEST.mac(), MacAddr::BROADCAST];
+    let body = Body::Udp { ports: [68, 67], checksum: true };
+    Packet { payload: message, ..Packet::new(macs, ips.map(IpAddr::from), body) }.bytes()
+}
+
+/// A DHCPv6 information request for name servers.
+fn information_request() -> Vec<u8> {
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+    let macs = [GUEST.mac(), MacAddr::from_ipv6_group(group)];
+    let body = Body::Udp { ports: [546, 547], checksum: true };
+    let ips = [GUEST.mac().link_local(), group].map(IpAddr::from);
+    let payload = vec![11, 1, 2, 3, 0, 8, 0, 2, 0, 0, 0, 6, 0, 2, 0, 23];
+    Packet { payload, ..Packet::new(macs, ips, body) }.bytes()
+}
+
+/// The value of an option of a DHCP reply.
+fn dhcp_option(reply: &[u8], wanted: u8) -> Option<&[u8]> {
+    let mut rest = &reply[14 + 20 + 8 + 240..];
+    loop {
+        let [code, len, tail @ ..] = rest else { return None };
+        let (value, tail) = tail.split_at_checked(usize::from(*len))?;
+        if *code == wanted {
+            return Some(value);
+        }
+        rest = tail;
+    }
+}
+
+/// Leases never change, but what comes with them may, while the port runs.
+#[test]
+fn changed_names_servers_and_mtu_are_told_at_once() {
+    let mut host = host();
+    let port = GUEST.port();
+    let advertised = |mtu: u16| {
+        let [high, low] = mtu.to_be_bytes();
+        [5, 1, 0, 0, 0, 0, high, low]
+    };
+    for (mtu, name, server4, server6) in [
+        (1400u16, "first", Ipv4Addr::new(192, 0, 2, 53), "2001:db8::53"),
+        (9000, "second", Ipv4Addr::new(192, 0, 2, 54), "2001:db8::54"),
+    ] {
+        let server6: Ipv6Addr = server6.parse().unwrap();
+        let dhcp = DhcpConfig {
+            hostname: Some(name.parse().unwrap()),
+            dns4: vec![server4],
+            dns6: vec![server6],
+            ..DhcpConfig::default()
+        };
+        host.request(&SetMtu { port: port.clone(), mtu }).unwrap();
+        host.request(&SetDhcp { port: port.clone(), dhcp }).unwrap();
+        let offer = answer(&mut host, discover());
+        assert_eq!(dhcp_option(&offer, 26), Some(mtu.to_be_bytes().as_slice()));
+        assert_eq!(dhcp_option(&offer, 12), Some(name.as_bytes()));
+        assert_eq!(dhcp_option(&offer, 6), Some(server4.octets().as_slice()));
+        let advertisement = answer(&mut host, router_solicitation(GUEST.mac()));
+        assert!(advertisement.ends_with(&advertised(mtu)), "{advertisement:x?}");
+        let reply = answer(&mut host, information_request());
+        let option = [[0, 23, 0, 16].as_slice(), &server6.octets()].concat();
+        assert!(reply.windows(option.len()).any(|bytes| bytes == option), "{reply:x?}");
+    }
 }

@@ -17,9 +17,9 @@ mod inside;
 mod machine;
 mod observe;
 mod outside;
+mod path;
 mod reconfigure;
 mod tracing;
-mod path;
 
 use crate::lab::Lab;
 use crate::lab::topology::Guest;
