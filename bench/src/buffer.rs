@@ -88,4 +88,8 @@ impl Frame for Buffer {
     fn offload(&self) -> Offload {
         self.offload
     }
+
+    fn copy(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }

@@ -28,7 +28,7 @@ use crate::rule::Facts;
 use crate::slot::Stored;
 use crate::tcp::{Outcome, TcpState, Tracker};
 use crate::transform::Transform;
-use crate::walk::{self, Bytes, Connection, Walk};
+use crate::walk::{self, Bytes, Walk};
 use alloc::sync::Arc;
 use opte_api::Direction;
 
@@ -212,6 +212,7 @@ impl<H: Host> Port<H> {
                 if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
                     return Ok(Round::Done(Passed::Reply(bytes)));
                 }
+                flow.set_way(walk.way);
                 self.compile(&walk.edit, packet)
             }
         };
@@ -268,7 +269,7 @@ impl<H: Host> Port<H> {
         flow: &Flow<H>,
     ) -> Result<(), DropReason> {
         let Packet { direction, headers, .. } = *packet;
-        let connection = Some(Connection { opened: direction, binding: flow.binding() });
+        let connection = Some(flow.connection_from(direction));
         let (facts, choice) = (Facts::of(headers), self.choice(flow));
         let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, None);
         walk.origin(headers.mark);
@@ -308,9 +309,7 @@ impl<H: Host> Port<H> {
             .and_then(|about| self.flows.find(&about, direction));
         let flow = flow.filter(|flow| self.judge(policy, flow, None).is_ok());
         // Whichever way the connection was opened, the error is no opening.
-        let connection = flow
-            .as_ref()
-            .map(|flow| Connection { opened: direction.reverse(), binding: flow.binding() });
+        let connection = flow.as_ref().map(|flow| flow.connection_from(direction.reverse()));
         let choice =
             flow.as_ref().map_or_else(|| self.chooser.hash(&key), |flow| self.choice(flow));
         let bytes = inner_bytes(frame, headers);
@@ -358,6 +357,7 @@ impl<H: Host> Port<H> {
             key,
             far_key,
             binding: walk.binding,
+            way: walk.way,
             lease: walk.lease.take(),
             allowed_by: walk.allowed_by,
             tracker,

@@ -77,6 +77,8 @@ drop_reasons! {
     NoRoute = "no_route",
     /// The route to the destination says drop.
     RouteDrop = "route_drop",
+    /// The route to the destination is a black hole.
+    RouteBlackhole = "route_blackhole",
     /// The gateway of the route has no external address for this port.
     NoExternalAddress = "no_external_address",
     /// Source NAT does not translate this message or protocol.
@@ -99,8 +101,14 @@ drop_reasons! {
     TooBigInside = "too_big_inside",
     /// It is longer than the outside takes, and must not be cut.
     TooBigOutside = "too_big_outside",
-    /// Multicast is not carried by this port.
+    /// Multicast of a kind that is not carried: TCP, a broadcast, or a group MAC without a group.
     Multicast = "multicast",
+    /// No underlay group carries the multicast group.
+    NoGroup = "no_group",
+    /// Nobody hears the multicast group, or nobody hears this source: no port, no next hop.
+    NoListener = "no_listener",
+    /// A packet to a multicast group has a VNI in which nobody here hears it.
+    MulticastVni = "multicast_vni",
     /// Another connection has the same addresses and ports at one of its ends.
     FlowConflict = "flow_conflict",
     /// The flow table is full, and nothing in it may be given up.

@@ -12,7 +12,7 @@ use crate::nat::{Lease, NatBinding};
 use crate::policy::{Generation, IdleLimits};
 use crate::rule::{Facts, RuleId};
 use crate::tcp::{Outcome, Segment, TcpFlags, TcpState, Tracker, idle_limit, is_plain};
-use crate::walk::Connection;
+use crate::walk::{Connection, Way};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use opte_api::Direction;
 
@@ -62,6 +62,8 @@ pub struct Flow<H: Host> {
     number: AtomicU32,
     /// The lower half of a generation's number.
     judged: AtomicU32,
+    /// [`Way::NONE`] before an outbound packet has taken one.
+    way: AtomicU32,
     /// [`NO_RULE`] if a default let it be.
     allowed_by: AtomicU64,
     /// Of no meaning unless this is a TCP flow.
@@ -81,6 +83,8 @@ pub struct NewFlow {
     pub far_key: FlowKey,
     /// How it is translated.
     pub binding: Option<NatBinding>,
+    /// Which of several equal ways it takes.
+    pub way: Option<Way>,
     /// The external port on loan.
     pub lease: Option<Lease>,
     /// The rule that let it be.
@@ -109,6 +113,7 @@ impl<H: Host> Flow<H> {
                 Direction::In => [back, new.key],
             },
             judged: AtomicU32::new(new.generation.0 as u32),
+            way: AtomicU32::new(new.way.map_or(Way::NONE, |way| way.0)),
             tcp_state: AtomicU8::new(new.tracker.map_or(NO_TCP, |tracker| tracker.state() as u8)),
             tracker: H::Lock::new(new.tracker.unwrap_or_default()),
             _lease: new.lease,
@@ -148,7 +153,23 @@ impl<H: Host> Flow<H> {
 
     /// What a walk needs to know.
     pub fn connection(&self) -> Connection {
-        Connection { opened: self.opening.direction, binding: self.binding() }
+        self.connection_from(self.opening.direction)
+    }
+
+    /// The same, as if it were opened that way.
+    pub(crate) fn connection_from(&self, opened: Direction) -> Connection {
+        Connection { opened, binding: self.binding(), way: self.way() }
+    }
+
+    /// Which of several equal ways its outbound packets take.
+    pub fn way(&self) -> Option<Way> {
+        let number = self.way.load(Ordering::Relaxed);
+        (number != Way::NONE).then_some(Way(number))
+    }
+
+    /// Notes which way a packet of it took.
+    pub fn set_way(&self, way: Option<Way>) {
+        self.way.store(way.map_or(Way::NONE, |way| way.0), Ordering::Relaxed);
     }
 
     /// Its number in the flow table.

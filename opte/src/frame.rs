@@ -8,6 +8,7 @@
 //! and answers with a [`Rewrite`] that tells the host what to take off and to put in front.
 
 use crate::outer::Outer;
+use opte_api::MacAddr;
 
 /// Bytes at the front of a frame that a host must make contiguous (or the whole frame, if it is
 /// shorter): room for the largest headers that [`crate::parse`] accepts.
@@ -23,6 +24,10 @@ pub trait Frame {
     fn len(&self) -> usize;
     /// What the sender left to do, or what has been verified already.
     fn offload(&self) -> Offload;
+    /// The same frame once more, for another receiver. `None`: the host has no buffer for it.
+    fn copy(&self) -> Option<Self>
+    where
+        Self: Sized;
 
     /// Has no bytes.
     fn is_empty(&self) -> bool {
@@ -100,12 +105,16 @@ impl FlatFrame {
         Self { bytes: bytes.into(), offload: Offload::default() }
     }
 
-    /// The frame as it leaves after `rewrite`.
+    /// The frame as it leaves after `rewrite`, without outer MAC addresses, except that of a
+    /// group.
     pub fn rewritten(&self, rewrite: &Rewrite) -> alloc::vec::Vec<u8> {
         let inner = self.bytes.get(usize::from(rewrite.strip)..).unwrap_or_default();
         let mut out = alloc::vec::Vec::with_capacity(inner.len() + Outer::MAX_LEN);
         if let Some(outer) = &rewrite.outer {
             out.extend_from_slice(outer.headers(inner.len()).as_slice());
+            let group = outer.dst.is_multicast().then(|| MacAddr::from_ipv6_group(outer.dst));
+            let mac = group.unwrap_or_default();
+            out.iter_mut().zip(mac.0).for_each(|(to, from)| *to = from);
         }
         out.extend_from_slice(inner);
         out
@@ -127,5 +136,9 @@ impl Frame for FlatFrame {
 
     fn offload(&self) -> Offload {
         self.offload
+    }
+
+    fn copy(&self) -> Option<Self> {
+        Some(self.clone())
     }
 }

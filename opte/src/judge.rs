@@ -18,7 +18,7 @@ use crate::host::{Host, Moment};
 use crate::policy::{Policy, PolicyRules};
 use crate::port::{NOTHING_TO_SWEEP, Port};
 use crate::rule::{Facts, RuleId};
-use crate::walk::{self, Bytes, Connection, Walk};
+use crate::walk::{self, Bytes, Connection, Walk, Way};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
@@ -68,6 +68,8 @@ pub struct Passage {
     pub edit: HeaderEdit,
     /// The rule that lets it be, unless a default does.
     pub allowed_by: Option<RuleId>,
+    /// Which of several equal ways it takes.
+    pub way: Option<Way>,
 }
 
 /// What a policy says of a connection.
@@ -144,7 +146,10 @@ fn walk_again(rules: &PolicyRules, facts: &FlowFacts, own: Option<Bytes<'_>>) ->
     }
     walk.account();
     let judgement = walk.drain.map_or(Judgement::Keep, Judgement::Drain);
-    Sentence { judgement, passage: Some(Passage { edit: walk.edit, allowed_by: walk.allowed_by }) }
+    Sentence {
+        judgement,
+        passage: Some(Passage { edit: walk.edit, allowed_by: walk.allowed_by, way: walk.way }),
+    }
 }
 
 impl<H: Host> Port<H> {
@@ -205,6 +210,7 @@ impl<H: Host> Port<H> {
             self.flows.refile(flow, &policy.rules.idle);
         }
         flow.set_allowed_by(sentence.passage.and_then(|passage| passage.allowed_by));
+        flow.set_way(sentence.passage.and_then(|passage| passage.way));
         flow.set_judged(policy.generation);
         Ok(own.and(sentence.passage).map(|passage| passage.edit))
     }

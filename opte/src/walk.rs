@@ -26,6 +26,16 @@ use crate::rule::{Action, Answer, Facts, Respond, Rule, RuleId};
 use alloc::vec::Vec;
 use opte_api::Direction;
 
+/// Which of several equal ways a connection has taken, by a number that whoever offers them gives
+/// to each. A connection stays on its way for as long as that is offered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Way(pub u32);
+
+impl Way {
+    /// No way has this number.
+    pub(crate) const NONE: u32 = u32::MAX;
+}
+
 /// What a walk needs to know of the connection that the packet belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
@@ -33,6 +43,8 @@ pub struct Connection {
     pub opened: Direction,
     /// How it is translated.
     pub binding: Option<NatBinding>,
+    /// Which of several equal ways its outbound packets take, once one of them has taken one.
+    pub way: Option<Way>,
 }
 
 /// The inner frame, for rules that answer packets.
@@ -60,6 +72,8 @@ pub struct Walk<'a> {
     pub hash: u64,
     /// How the connection is to be translated.
     pub binding: Option<NatBinding>,
+    /// Which of several equal ways the packet took, or is to take.
+    pub way: Option<Way>,
     /// The external port on loan for it, if the walk took one.
     pub lease: Option<Lease>,
     /// The rule that let the connection be.
@@ -122,6 +136,7 @@ impl<'a> Walk<'a> {
             connection,
             hash,
             binding: connection.and_then(|connection| connection.binding),
+            way: connection.and_then(|connection| connection.way),
             lease: None,
             allowed_by: None,
             mark: Mark::GUEST,
@@ -224,7 +239,12 @@ impl<'a> Walk<'a> {
                     self.used(Used::Rule(rule));
                     return Err(*reason);
                 }
-                Action::Act(act) => act.act(self)?,
+                Action::Act(act) => {
+                    if let Err(reason) = act.act(self) {
+                        self.used(Used::Rule(rule));
+                        return Err(reason);
+                    }
+                }
                 Action::Respond(respond) => match self.respond(&**respond) {
                     Answer::Reply(frame) => {
                         self.used(Used::Rule(rule));

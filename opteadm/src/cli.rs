@@ -9,10 +9,12 @@ use crate::commands::counters::CounterCommand;
 use crate::commands::external::ExternalCommand;
 use crate::commands::firewall::FirewallCommand;
 use crate::commands::flow::FlowCommand;
+use crate::commands::gateway::GatewayCommand;
 use crate::commands::layer::LayerCommand;
 use crate::commands::life::LifeCommand;
 use crate::commands::manual::ManualCommand;
 use crate::commands::mapping::MappingCommand;
+use crate::commands::multicast::MulticastCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
@@ -103,6 +105,10 @@ pub enum Command {
     Firewall(FirewallCommand),
     #[command(flatten)]
     Route(RouteCommand),
+    #[command(flatten)]
+    Gateway(GatewayCommand),
+    #[command(flatten)]
+    Multicast(MulticastCommand),
     #[command(flatten)]
     Mapping(MappingCommand),
     #[command(flatten)]

@@ -85,11 +85,13 @@ pub fn endpoint(text: &str) -> Result<BoundaryEndpoint, String> {
     Ok(BoundaryEndpoint { underlay_ip, vni })
 }
 
-/// Reads `ADDRESS=UUID`.
-pub fn gateway(text: &str) -> Result<(IpAddr, Uuid), String> {
-    let form = "write ADDRESS=UUID, as in 203.0.113.8=6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+/// Reads `ADDRESS=UUID`, or `ADDRESS=none` for an address that serves nothing.
+pub fn gateway(text: &str) -> Result<(IpAddr, Option<Uuid>), String> {
+    let form = "write ADDRESS=UUID, as in 203.0.113.8=6ba7b810-9dad-11d1-80b4-00c04fd430c8, or \
+                ADDRESS=none";
     let (ip, uuid) = text.split_once('=').ok_or(form)?;
-    Ok((ip.parse().map_err(|_| form)?, uuid.parse().map_err(|_| form)?))
+    let uuid = if uuid == "none" { None } else { Some(uuid.parse().map_err(|_| form)?) };
+    Ok((ip.parse().map_err(|_| form)?, uuid))
 }
 
 #[cfg(test)]
@@ -154,8 +156,10 @@ mod tests {
     fn gateways_name_an_address_and_a_uuid() {
         let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
         for ip in ["10.0.0.1", "fd00::1"] {
-            let expected = (ip.parse().unwrap(), uuid.parse().unwrap());
+            let address = ip.parse().unwrap();
+            let expected = (address, Some(uuid.parse().unwrap()));
             assert_eq!(gateway(&format!("{ip}={uuid}")), Ok(expected));
+            assert_eq!(gateway(&format!("{ip}=none")), Ok((address, None)));
         }
         for bad in ["", "10.0.0.1", "10.0.0.1=", "=6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {
             assert!(gateway(bad).is_err(), "{bad}");

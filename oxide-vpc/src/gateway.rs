@@ -29,6 +29,7 @@ const SERVICE_REST: u16 = 5;
 const RESERVED: u16 = 998;
 const EXTERNAL_SUBNETS: u16 = 999;
 const SOURCE_CHECK: u16 = 1000;
+const GROUPS: u16 = 1001;
 /// Router solicitation to redirect (RFC 4861).
 const NDP_TYPES: (u8, u8) = (133, 137);
 
@@ -144,6 +145,12 @@ impl Rules {
                 self.pass(config, direction, prefix, SOURCE_CHECK, act);
             }
         }
+        for family in config.families() {
+            let to_group = [Predicate::Dst(IpCidr::groups(family.private_ip.is_ipv4()))].into();
+            let act = Action::Act(Arc::new(ToGroup { gateway_mac: config.gateway_mac }));
+            let rule = self.rule(GROUPS, to_group, act);
+            self.inbound.push(rule);
+        }
     }
 
     /// A rule about packets of the guest with this address on the guest's side.
@@ -219,6 +226,26 @@ impl Act for FromGuest {
 
     fn describe(&self) -> String {
         if self.external { "allow, untranslated" } else { "allow" }.into()
+    }
+}
+
+/// A packet to a group has the MAC address of that group; who hears which is not decided here.
+struct ToGroup {
+    gateway_mac: MacAddr,
+}
+
+impl Act for ToGroup {
+    fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        let group = walk.key().ok_or(DropReason::NotForGuest)?.dst();
+        if walk.facts.macs.dst() != MacAddr::from_group(group) {
+            return Err(DropReason::NotForGuest);
+        }
+        walk.edit(HeaderEdit { src_mac: Some(self.gateway_mac), ..HeaderEdit::NONE });
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        alloc::format!("src_mac={}", self.gateway_mac)
     }
 }
 

@@ -8,10 +8,11 @@
 //! alone, however many entries there are.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::ops::Bound;
 use opte::prefix_map::PrefixMap;
 use opte_api::{IpCidr, OpteError, Vni};
+use oxide_vpc_api::multicast::{M2pEntry, MAX_GROUPS, is_underlay_group};
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 use rpds::RedBlackTreeMapSync;
@@ -28,6 +29,7 @@ pub const MAX_ENDPOINTS: usize = 64;
 pub struct Mappings {
     guests: RedBlackTreeMapSync<(Vni, IpAddr), GuestLocation>,
     boundary: PrefixMap<Vec<BoundaryEndpoint>>,
+    groups: RedBlackTreeMapSync<IpAddr, Ipv6Addr>,
 }
 
 impl Mappings {
@@ -50,6 +52,42 @@ impl Mappings {
     pub fn knows_boundary(&self, entry: &V2bEntry) -> bool {
         let known = self.boundary.get(entry.prefix).map(Vec::as_slice).unwrap_or_default();
         entry.endpoints.iter().all(|endpoint| known.contains(endpoint))
+    }
+
+    /// The group is known to be carried so already.
+    pub fn knows_group(&self, entry: &M2pEntry) -> bool {
+        self.groups.get(&entry.group) == Some(&entry.underlay)
+    }
+
+    /// The underlay group that carries a group. Groups of the underlay carry themselves.
+    pub fn group(&self, group: IpAddr) -> Option<Ipv6Addr> {
+        let own = || match group {
+            IpAddr::V6(ip) if is_underlay_group(ip) => Some(ip),
+            _ => None,
+        };
+        self.groups.get(&group).copied().or_else(own)
+    }
+
+    /// These mappings, and which underlay group carries a group.
+    pub fn with_group(&self, entry: &M2pEntry) -> Result<Self, OpteError> {
+        entry.validate()?;
+        if self.groups.size() >= MAX_GROUPS && !self.groups.contains_key(&entry.group) {
+            return Err(OpteError::Limit { what: "m2p mappings".into(), limit: MAX_GROUPS as u64 });
+        }
+        Ok(Self { groups: self.groups.insert(entry.group, entry.underlay), ..self.clone() })
+    }
+
+    /// These mappings without that of a group, if it is as given.
+    pub fn without_group(&self, entry: &M2pEntry) -> (Self, Removal) {
+        if self.groups.get(&entry.group) != Some(&entry.underlay) {
+            return (self.clone(), Removal::Absent);
+        }
+        (Self { groups: self.groups.remove(&entry.group), ..self.clone() }, Removal::Removed)
+    }
+
+    /// All mapped groups in order.
+    pub fn groups(&self) -> impl Iterator<Item = M2pEntry> {
+        self.groups.iter().map(|(group, underlay)| M2pEntry { group: *group, underlay: *underlay })
     }
 
     /// These mappings, and where a guest is.
@@ -174,6 +212,26 @@ mod tests {
         assert_eq!((last(&maps, "10.1.2.3"), removal), (Some(2), Removal::Removed));
         let (_, removal) = maps.without_boundary(&entry("10.1.0.0/16", &[3]));
         assert_eq!(removal, Removal::Absent);
+    }
+
+    #[test]
+    fn groups_are_carried_by_groups() {
+        let entry = |group: &str, underlay: &str| M2pEntry {
+            group: group.parse().unwrap(),
+            underlay: underlay.parse().unwrap(),
+        };
+        let ask = |maps: &Mappings, group: &str| maps.group(group.parse().unwrap());
+        let maps = Mappings::default().with_group(&entry("239.1.1.1", "ff04::1")).unwrap();
+        let maps = maps.with_group(&entry("239.1.1.1", "ff04::2")).unwrap();
+        assert_eq!(ask(&maps, "239.1.1.1"), Some("ff04::2".parse().unwrap()));
+        assert_eq!(ask(&maps, "239.1.1.2"), None);
+        assert_eq!(ask(&maps, "ff05::1"), None);
+        assert_eq!(ask(&maps, "ff04::7"), Some("ff04::7".parse().unwrap()));
+        let (_, removal) = maps.without_group(&entry("239.1.1.1", "ff04::1"));
+        assert_eq!(removal, Removal::Absent);
+        let (maps, removal) = maps.without_group(&entry("239.1.1.1", "ff04::2"));
+        assert_eq!((removal, maps.groups().count()), (Removal::Removed, 0));
+        assert!(maps.with_group(&entry("10.0.0.1", "ff04::2")).is_err());
     }
 
     #[test]

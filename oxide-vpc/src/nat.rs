@@ -9,10 +9,10 @@
 //! address that is no longer eligible ends the connection, never moves it.
 
 use crate::choice::choose;
+use crate::gateways::{Denials, Gateways};
 use crate::mappings::Mappings;
 use crate::meta::{EXTERNAL_SOURCE, GATEWAY, GatewayId, TARGET, Target};
-use crate::standing::{Service, Standing, Until};
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::standing::{Served, Service, Standing, Until};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -28,7 +28,7 @@ use opte::rule::{Act, Action, Predicate, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
 use opte_api::{Direction, IpCidr, Protocol, Vni};
-use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, SnatRange};
+use oxide_vpc_api::{ExternalIps, PortConfig, SnatRange};
 
 /// Name of the layer.
 pub const NAME: &str = "nat";
@@ -36,6 +36,7 @@ pub const NAME: &str = "nat";
 /// What is known outside as it is needs no translation.
 const EXTERNAL_SOURCES: u16 = 4;
 const ONE_TO_ONE: u16 = 5;
+const ANY_GATEWAY: u16 = 200;
 const NO_ADDRESS: u16 = 255;
 
 /// The layer without external addresses.
@@ -51,61 +52,83 @@ pub fn empty() -> Layer {
 }
 
 /// What the external addresses of a port stand for.
-pub fn services<'a>(
-    config: &'a PortConfig,
-    gateways: &'a GatewayMap,
-) -> impl Iterator<Item = Service> + 'a {
-    config.families().flat_map(|family| by_gateway(&family.external, gateways)).flat_map(
-        |(gateway, external)| {
-            let own = external.floating.into_iter().chain(external.ephemeral);
-            let own = own.map(|ip| (ip, None)).collect::<Vec<_>>();
-            let pools = external.snat.into_iter();
-            let pools = pools.map(|range| (range.ip, Some((range.first_port, range.last_port))));
-            let all = own.into_iter().chain(pools);
-            all.map(move |(ip, ports)| Service { ip, ports, gateway, until: None })
-        },
-    )
+pub fn services(shares: &[Gateways]) -> impl Iterator<Item = Service> + '_ {
+    let share = |share: &Gateways| {
+        let named = share.named().map(|(id, ips)| (Served::One(id), ips.clone()));
+        named.chain([(Served::AnyNamed, share.rest().clone())]).collect::<Vec<_>>()
+    };
+    shares.iter().flat_map(share).flat_map(|(served, external)| {
+        let own = external.floating.into_iter().chain(external.ephemeral);
+        let own = own.map(|ip| (ip, None)).collect::<Vec<_>>();
+        let pools = external.snat.into_iter();
+        let pools = pools.map(|range| (range.ip, Some((range.first_port, range.last_port))));
+        let all = own.into_iter().chain(pools);
+        all.map(move |(ip, ports)| Service { ip, ports, served, until: None })
+    })
 }
 
-/// The layer with the external addresses of a port, and those that were taken away but stand for
-/// connections that they have.
+/// What the NAT layer of a port follows from.
+#[derive(Clone, Copy)]
+pub struct Addresses<'a> {
+    /// The configuration with the external addresses.
+    pub config: &'a PortConfig,
+    /// Which of them serve which gateway, for each family.
+    pub shares: &'a [Gateways],
+    /// Counts of what a gateway has no address for.
+    pub denials: &'a Denials,
+    /// Those that were taken away but stand for connections that they have.
+    pub retired: &'a [Service],
+}
+
+/// The layer with the external addresses of a port.
 pub fn with_addresses(
     layer: &Layer,
-    config: &PortConfig,
-    gateways: &GatewayMap,
-    retired: &[Service],
+    addresses: Addresses<'_>,
     space: &mut ReservationSpace,
     mut next_id: impl FnMut() -> RuleId,
 ) -> Layer {
+    let Addresses { config, shares, denials, retired } = addresses;
     let mut out = Vec::new();
     let mut inbound = Vec::new();
-    let live = services(config, gateways);
+    let live = services(shares);
     let standing = Arc::new(Standing::new(live.chain(retired.iter().copied())));
-    for family in config.families() {
-        let ipv4 = family.private_ip.is_ipv4();
-        for (gateway, external) in by_gateway(&family.external, gateways) {
-            let predicates = [
-                Predicate::Ipv4(ipv4),
-                Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits()),
-                Predicate::Meta(GATEWAY.slot(), gateway.to_bits()),
-            ];
-            let outbound = Outbound::new(&external, gateway, &standing, space);
-            let act = Action::Act(Arc::new(outbound));
-            out.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
+    let outside = || Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits());
+    for (family, share) in config.families().zip(shares) {
+        let mut rule = |priority, gateway: Predicate, external: &ExternalIps| {
+            // Without an address the gateway is one that denies.
+            if *external == ExternalIps::default() {
+                return;
+            }
+            let ipv4 = Predicate::Ipv4(family.private_ip.is_ipv4());
+            let predicates = [ipv4, outside(), gateway].into();
+            let act = Action::Act(Arc::new(Outbound::new(external, &standing, space)));
+            out.push(Arc::new(Rule::new(next_id(), priority, predicates, act)));
+        };
+        let is = |gateway: GatewayId| Predicate::Meta(GATEWAY.slot(), gateway.to_bits());
+        for (gateway, external) in share.named() {
+            rule(ONE_TO_ONE, is(gateway), external);
         }
+        let named = Predicate::Not(Arc::new(is(GatewayId(None))));
+        rule(ANY_GATEWAY, named, share.rest());
         for external_ip in family.external.floating.iter().copied().chain(family.external.ephemeral)
         {
             let predicates = [Predicate::Dst(IpCidr::host(external_ip))];
             let private_ip = family.private_ip;
-            let act = Action::Act(Arc::new(Inbound { vni: config.vni, private_ip, external_ip }));
-            inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), act)));
+            let action = if share.is_reached_by(external_ip) {
+                Action::Act(Arc::new(Inbound { vni: config.vni, private_ip, external_ip }))
+            } else {
+                Action::Deny(DropReason::NoExternalAddress)
+            };
+            inbound.push(Arc::new(Rule::new(next_id(), ONE_TO_ONE, predicates.into(), action)));
         }
     }
     let known = [Predicate::Meta(EXTERNAL_SOURCE.slot(), 1)].into();
     out.push(Arc::new(Rule::new(next_id(), EXTERNAL_SOURCES, known, Action::Allow)));
-    let rest = || Action::Act(Arc::new(Rest { standing: standing.clone() }));
-    let outside = Predicate::Meta(TARGET.slot(), Target::Gateway.to_bits());
-    out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside].into(), rest())));
+    let rest = || {
+        let (standing, denials) = (standing.clone(), denials.clone());
+        Action::Act(Arc::new(Rest { standing, denials }))
+    };
+    out.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [outside()].into(), rest())));
     inbound.push(Arc::new(Rule::new(next_id(), NO_ADDRESS, [].into(), rest())));
     Layer {
         name: NAME,
@@ -117,57 +140,22 @@ pub fn with_addresses(
     }
 }
 
-/// The addresses that are eligible for each gateway. Addresses without an entry in the map serve
-/// the gateway without a name, and only that one.
-fn by_gateway(external: &ExternalIps, gateways: &GatewayMap) -> BTreeMap<GatewayId, ExternalIps> {
-    let ids = |ip: IpAddr| -> BTreeSet<GatewayId> {
-        match gateways.get(&ip) {
-            None => [GatewayId(None)].into(),
-            Some(served) => served.iter().map(|uuid| GatewayId(Some(*uuid))).collect(),
-        }
-    };
-    let mut sets: BTreeMap<GatewayId, ExternalIps> = BTreeMap::new();
-    for ip in &external.floating {
-        for id in ids(*ip) {
-            sets.entry(id).or_default().floating.push(*ip);
-        }
-    }
-    if let Some(ip) = external.ephemeral {
-        for id in ids(ip) {
-            sets.entry(id).or_default().ephemeral = Some(ip);
-        }
-    }
-    for range in &external.snat {
-        for id in ids(range.ip) {
-            sets.entry(id).or_default().snat.push(*range);
-        }
-    }
-    sets
-}
-
 /// Translates connections that the guest opens through one gateway.
 struct Outbound {
     floating: Vec<IpAddr>,
     ephemeral: Option<IpAddr>,
     pools: Vec<NatPool>,
-    gateway: GatewayId,
     standing: Arc<Standing>,
 }
 
 impl Outbound {
-    fn new(
-        external: &ExternalIps,
-        gateway: GatewayId,
-        standing: &Arc<Standing>,
-        space: &mut ReservationSpace,
-    ) -> Self {
+    fn new(external: &ExternalIps, standing: &Arc<Standing>, space: &mut ReservationSpace) -> Self {
         let pool =
             |range: &SnatRange| NatPool::new(space, range.ip, range.first_port..=range.last_port);
         Self {
             floating: external.floating.clone(),
             ephemeral: external.ephemeral,
             pools: external.snat.iter().map(pool).collect(),
-            gateway,
             standing: standing.clone(),
         }
     }
@@ -222,7 +210,8 @@ impl Act for Outbound {
         match (walk.connection, walk.binding) {
             (None, _) => walk.binding = Some(self.bind(walk)?),
             (Some(_), Some(binding)) => {
-                stand(walk, self.standing.of(Some(self.gateway), &binding))?;
+                let gateway = walk.meta.get(GATEWAY);
+                stand(walk, self.standing.of(gateway, &binding))?;
             }
             // Opened without translation, when its route led elsewhere.
             (Some(_), None) => return Err(DropReason::UntranslatedOutside),
@@ -290,6 +279,7 @@ impl Act for Inbound {
 /// Where no address serves. Connections that have a translation of old may stand all the same.
 struct Rest {
     standing: Arc<Standing>,
+    denials: Denials,
 }
 
 impl Act for Rest {
@@ -298,7 +288,10 @@ impl Act for Rest {
         let binding = match (walk.connection, walk.binding) {
             (Some(_), Some(binding)) => binding,
             (Some(_), None) if outbound => return Err(DropReason::UntranslatedOutside),
-            (None, _) if outbound => return Err(DropReason::NoExternalAddress),
+            (None, _) if outbound => {
+                walk.meta.get(GATEWAY).into_iter().for_each(|gateway| self.denials.count(gateway));
+                return Err(DropReason::NoExternalAddress);
+            }
             // From the VPC, or of no meaning here: layers behind see that it is not for the guest.
             _ => return Ok(()),
         };

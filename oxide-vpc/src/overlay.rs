@@ -22,6 +22,7 @@ use opte::rule::{Act, Action, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
 use opte_api::{Direction, MacAddr, Protocol, Vni};
+use oxide_vpc_api::multicast::{MULTICAST_VNI, Replication};
 use oxide_vpc_api::{BoundaryEndpoint, PortConfig};
 
 /// Name of the layer.
@@ -45,7 +46,17 @@ pub const DIALECT: Dialect = Dialect {
 
 /// The option that packets from outside carry.
 pub const EXTERNAL_MARK: [u8; 4] = [0x01, 0x29, OPTION_EXTERNAL, 0];
+const MULTICAST: [u8; 8] = [0x01, 0x29, OPTION_MULTICAST, 1, 0, 0, 0, 0];
 const SEGMENT_SIZE: [u8; 8] = [0x01, 0x29, OPTION_SEGMENT_SIZE, 1, 0, 0, 0, 0];
+
+/// The option that packets to groups carry: the upper two bits of its body say to whom the next
+/// hop passes them on.
+pub fn multicast_option(replication: Replication) -> GeneveOptions {
+    let mut option = MULTICAST;
+    let [_, _, _, _, first, ..] = &mut option;
+    *first = replication.bits() << 6;
+    GeneveOptions::new(&option).unwrap_or_default()
+}
 
 /// The layer of a port.
 pub fn layer(config: &PortConfig) -> Layer {
@@ -57,6 +68,7 @@ pub fn layer(config: &PortConfig) -> Layer {
         vni: config.vni,
         underlay_ip: config.underlay_ip,
         boundary_mac: config.boundary_mac,
+        multicast_vni: Vni::new(MULTICAST_VNI).unwrap_or(config.vni),
         segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
         cares: Cares::new(config, Direction::Out),
     };
@@ -76,6 +88,7 @@ struct Encapsulate {
     vni: Vni,
     underlay_ip: Ipv6Addr,
     boundary_mac: MacAddr,
+    multicast_vni: Vni,
     segment_size: GeneveOptions,
     cares: Cares,
 }
@@ -137,6 +150,23 @@ impl Encapsulate {
         Ok((guest.mac, self.outer(guest.underlay_ip, self.vni, walk.hash, options)))
     }
 
+    /// To the underlay group. Who listens, and which next hop passes it on, is the driver's to say.
+    fn to_group(
+        &self,
+        walk: &Walk<'_>,
+        maps: &Mappings,
+        key: &FlowKey,
+    ) -> Result<(MacAddr, Outer), DropReason> {
+        // A connection has two ends.
+        if key.protocol() == Protocol::TCP {
+            return Err(DropReason::Multicast);
+        }
+        let group = maps.group(key.dst()).ok_or(DropReason::NoGroup)?;
+        let options = multicast_option(Replication::External);
+        let outer = self.outer(group, self.multicast_vni, walk.hash, options);
+        Ok((MacAddr::from_group(key.dst()), outer))
+    }
+
     fn outer(&self, dst: Ipv6Addr, vni: Vni, hash: u64, options: GeneveOptions) -> Outer {
         // A port of the dynamic range (RFC 6335) that is constant for the flow.
         let source_port = 0xc000 | (hash >> 48) as u16;
@@ -152,15 +182,14 @@ fn endpoint_name(endpoint: &BoundaryEndpoint) -> u64 {
 impl Act for Encapsulate {
     fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
         let key = walk.key().ok_or(DropReason::NoMapping)?;
-        if key.dst().is_multicast() {
-            return Err(DropReason::Multicast);
-        }
         let maps: &Mappings = walk.host_tables().ok_or(DropReason::NoMapping)?;
-        let target = walk.meta.get(TARGET).ok_or(DropReason::NoRoute)?;
+        let target = walk.meta.get(TARGET);
         let (dst_mac, outer) = match target {
-            Target::Gateway => self.to_boundary(walk, maps, &key)?,
-            Target::Subnet => self.to_guest(walk, maps, &key, key.dst())?,
-            Target::Ip => {
+            _ if key.dst().is_multicast() => self.to_group(walk, maps, &key)?,
+            None => return Err(DropReason::NoRoute),
+            Some(Target::Gateway) => self.to_boundary(walk, maps, &key)?,
+            Some(Target::Subnet) => self.to_guest(walk, maps, &key, key.dst())?,
+            Some(Target::Ip) => {
                 let ip = walk.meta.get(TARGET_IP).ok_or(DropReason::NoRoute)?;
                 self.to_guest(walk, maps, &key, ip)?
             }
@@ -168,7 +197,7 @@ impl Act for Encapsulate {
         walk.edit(HeaderEdit {
             dst_mac: Some(dst_mac),
             outer: OuterEdit::Set(outer),
-            care: Some(self.cares.of(&key, target == Target::Gateway)),
+            care: Some(self.cares.of(&key, target == Some(Target::Gateway))),
             ..HeaderEdit::NONE
         });
         Ok(())

@@ -25,15 +25,34 @@ pub enum Until {
     Over,
 }
 
-/// An external address as it serves one gateway.
+/// What an external address serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Served {
+    /// One gateway.
+    One(GatewayId),
+    /// Any gateway that has a name.
+    AnyNamed,
+}
+
+impl Served {
+    /// This gateway is among it.
+    pub fn has(self, gateway: GatewayId) -> bool {
+        match self {
+            Self::One(served) => served == gateway,
+            Self::AnyNamed => gateway.0.is_some(),
+        }
+    }
+}
+
+/// An external address and what it serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Service {
     /// The address.
     pub ip: IpAddr,
     /// First and last port of a range for source NAT; `None` for an address of the guest's own.
     pub ports: Option<(u16, u16)>,
-    /// The gateway.
-    pub gateway: GatewayId,
+    /// What it serves.
+    pub served: Served,
     /// Set if it was taken away.
     pub until: Option<Until>,
 }
@@ -49,7 +68,7 @@ impl Service {
 
     /// Says the same of the same, whether it was taken away or not.
     pub fn is_like(&self, other: &Self) -> bool {
-        (self.ip, self.ports, self.gateway) == (other.ip, other.ports, other.gateway)
+        (self.ip, self.ports, self.served) == (other.ip, other.ports, other.served)
     }
 }
 
@@ -91,7 +110,7 @@ impl Standing {
             let behind = self.services.get(from..).unwrap_or_default();
             behind.iter().take_while(|service| service.ip.to_bits() == ip)
         };
-        let serves = |service: &&Service| gateway.is_none_or(|gateway| service.gateway == gateway);
+        let serves = |service: &&Service| gateway.is_none_or(|gateway| service.served.has(gateway));
         let right = || same_address().filter(serves).filter(|service| service.holds(binding));
         if right().any(|service| service.until.is_none()) {
             return Ok(None);
@@ -120,7 +139,9 @@ impl Standing {
             CutReason::TranslatedOtherwise
         } else if live.next().is_some() {
             CutReason::PoolShrunk
-        } else if is_pool && others.any(|o| o.ports.is_some() && gateway == Some(o.gateway)) {
+        } else if is_pool
+            && others.any(|o| o.ports.is_some() && gateway.is_some_and(|id| o.served.has(id)))
+        {
             CutReason::PoolMoved
         } else {
             CutReason::AddressGone
@@ -137,7 +158,7 @@ mod tests {
     const TWO: GatewayId = GatewayId(Some(Uuid::from_u128(2)));
 
     fn service(ip: &str, ports: Option<(u16, u16)>, gateway: GatewayId) -> Service {
-        Service { ip: ip.parse().unwrap(), ports, gateway, until: None }
+        Service { ip: ip.parse().unwrap(), ports, served: Served::One(gateway), until: None }
     }
 
     fn binding(ip: &str, external_port: Option<u16>) -> NatBinding {
@@ -173,6 +194,15 @@ mod tests {
             Standing::default().of(None, &binding("::1", None)),
             Err(CutReason::AddressGone)
         );
+    }
+
+    #[test]
+    fn an_address_may_stand_for_all_gateways_with_a_name() {
+        let service = Service { served: Served::AnyNamed, ..service("192.0.2.1", None, ONE) };
+        let standing = Standing::new([service]);
+        let binding = binding("192.0.2.1", None);
+        assert_eq!(standing.of(Some(TWO), &binding), Ok(None));
+        assert_eq!(standing.of(Some(ONE), &binding), Err(CutReason::GatewayChanged));
     }
 
     #[test]

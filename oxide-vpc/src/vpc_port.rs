@@ -8,31 +8,28 @@
 //! Only the layer that a change concerns is made anew, of which one more or one less rule or route
 //! shares almost everything; rules that stay keep their number and their counters.
 
-use crate::standing::{Service, Until};
+mod routing;
+
+use crate::gateways::{Denials, Gateways};
+use crate::routes::Routes;
+use crate::standing::Service;
 use crate::{firewall, gateway, nat, overlay, router};
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use opte::host::Moment;
 use opte::layer::Layer;
 use opte::nat::ReservationSpace;
 use opte::rule::{Predicate, Rule, RuleId};
-use opte::table::{PrefixTable, Table};
+use opte::table::Table;
 use opte_api::{Direction, IpCidr, OpteError};
-use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
-use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, PortConfig, Prefixes, RouteEntry, Transit,
-};
-
-/// Most routes of one port.
-pub const MAX_ROUTES: usize = 200_000;
+use oxide_vpc_api::{Attachment, FirewallRule, GatewayMap, PortConfig, Prefixes, Transit};
+pub use routing::Routing;
 
 /// Most external addresses that were taken away and stand for connections that they have, each
 /// counted for each gateway. Of more, those that were taken away first stand no longer.
@@ -47,7 +44,12 @@ pub struct VpcPort {
     retired: Vec<Service>,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
-    routes: BTreeMap<RouteEntry, RuleId>,
+    routes: Routes,
+    /// For each family of the configuration.
+    shares: Vec<Gateways>,
+    denials: Denials,
+    /// Number of the routes and addresses in force, if they were told together with one.
+    revision: Option<u64>,
     layers: Layers,
     next_rule: u64,
 }
@@ -66,10 +68,11 @@ impl VpcPort {
     pub fn new(config: PortConfig, space: &mut ReservationSpace) -> Result<Self, OpteError> {
         config.validate()?;
         let config = Arc::new(config);
+        let mut next_rule = 0;
         let layers = Layers {
             gateway: Arc::new(gateway::layer(&config, &Prefixes::default())),
             firewall: Arc::new(firewall::empty()),
-            router: Arc::new(router::empty()),
+            router: Arc::new(router::empty(|| take_id(&mut next_rule))),
             nat: Arc::new(nat::empty()),
             overlay: Arc::new(overlay::layer(&config)),
         };
@@ -79,9 +82,12 @@ impl VpcPort {
             prefixes: Prefixes::default(),
             retired: Vec::new(),
             firewall: Vec::new(),
-            routes: BTreeMap::new(),
+            routes: Routes::default(),
+            shares: Vec::new(),
+            denials: Denials::default(),
+            revision: None,
             layers,
-            next_rule: 0,
+            next_rule,
         };
         port.rebuild_nat(space);
         Ok(port)
@@ -127,9 +133,8 @@ impl VpcPort {
         [gateway, firewall, router, nat, overlay].map(Arc::clone).into()
     }
 
-    fn next_id(&mut self) -> RuleId {
-        self.next_rule += 1;
-        RuleId(self.next_rule - 1)
+    const fn next_id(&mut self) -> RuleId {
+        take_id(&mut self.next_rule)
     }
 
     /// Adds a firewall rule.
@@ -171,8 +176,7 @@ impl VpcPort {
         let numbered = |text: FirewallRule| {
             let predicates = firewall::predicates(&text);
             let rule = known.take(&text, &predicates).unwrap_or_else(|| {
-                self.next_rule += 1;
-                let (id, action) = (RuleId(self.next_rule - 1), firewall::action(text.action));
+                let (id, action) = (take_id(&mut self.next_rule), firewall::action(text.action));
                 Arc::new(Rule::new(id, text.priority, predicates, action))
             });
             (text.direction, rule)
@@ -186,73 +190,6 @@ impl VpcPort {
         self.firewall = next;
         self.layers.firewall =
             Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
-        Ok(())
-    }
-
-    /// Adds a route. One that is there already stays as it is.
-    pub fn add_route(&mut self, route: RouteEntry) -> Result<(), OpteError> {
-        route.validate()?;
-        if self.routes.contains_key(&route) {
-            return Ok(());
-        }
-        if self.routes.len() >= MAX_ROUTES {
-            return Err(OpteError::Limit { what: "routes".into(), limit: MAX_ROUTES as u64 });
-        }
-        let id = self.next_id();
-        self.routes.insert(route, id);
-        let rule = Arc::new(router::compile(id, &route));
-        self.change_routes(|routes| routes.insert(route.dest, rule));
-        Ok(())
-    }
-
-    /// Removes a route, found by all of its fields.
-    pub fn remove_route(&mut self, route: &RouteEntry) -> Removal {
-        let Some(id) = self.routes.remove(route) else { return Removal::Absent };
-        self.change_routes(|routes| routes.remove(route.dest, id));
-        Removal::Removed
-    }
-
-    fn change_routes(&mut self, change: impl FnOnce(&mut PrefixTable)) {
-        self.layers.router = Arc::new(router::with_change(&self.layers.router, change));
-    }
-
-    /// Replaces the external addresses of both families and the gateways they serve. Connections
-    /// on addresses that stay eligible are not touched, nor are their leases; those on others end,
-    /// or go on as long as `until` says.
-    pub fn set_external_ips(
-        &mut self,
-        ipv4: Option<ExternalIps>,
-        ipv6: Option<ExternalIps>,
-        gateways: GatewayMap,
-        until: Option<Until>,
-        space: &mut ReservationSpace,
-    ) -> Result<(), OpteError> {
-        if gateways.len() > MAX_GATEWAYS || gateways.values().any(|ids| ids.len() > MAX_GATEWAYS) {
-            return Err(OpteError::Limit { what: "gateways".into(), limit: MAX_GATEWAYS as u64 });
-        }
-        let mut config = PortConfig::clone(&self.config);
-        for (family, given, is_ipv4) in
-            [(&mut config.ipv4, ipv4, true), (&mut config.ipv6, ipv6, false)]
-        {
-            let given = given.unwrap_or_default();
-            given.validate(is_ipv4)?;
-            match family {
-                Some(family) => family.external = given,
-                None if given == ExternalIps::default() => {}
-                None => {
-                    let name = if is_ipv4 { "IPv4" } else { "IPv6" };
-                    let why = alloc::format!("the port has no {name} address");
-                    return Err(OpteError::invalid("external address", why));
-                }
-            }
-        }
-        if same_addresses(&self.config, &config) && self.gateways == gateways {
-            return Ok(());
-        }
-        self.retire(&config, &gateways, until);
-        self.config = Arc::new(config);
-        self.gateways = gateways;
-        self.rebuild_nat(space);
         Ok(())
     }
 
@@ -318,62 +255,11 @@ impl VpcPort {
     fn addresses(&self) -> impl Iterator<Item = IpAddr> + Clone {
         self.config.families().flat_map(|family| [family.private_ip, family.gateway_ip])
     }
+}
 
-    /// When what was taken away stands no longer.
-    pub fn next_deadline(&self) -> Option<Moment> {
-        let time = |service: &Service| match service.until {
-            Some(Until::Time(at)) => Some(at),
-            _ => None,
-        };
-        self.retired.iter().filter_map(time).min()
-    }
-
-    /// Lets that stand no longer whose time is over.
-    pub fn end_drains(&mut self, now: Moment, space: &mut ReservationSpace) {
-        if self.next_deadline().is_none_or(|at| at > now) {
-            return;
-        }
-        for service in &mut self.retired {
-            if matches!(service.until, Some(Until::Time(at)) if at <= now) {
-                service.until = Some(Until::Over);
-            }
-        }
-        self.rebuild_nat(space);
-    }
-
-    /// Notes what of the port's external addresses stands no longer but for connections that it
-    /// has.
-    fn retire(&mut self, config: &PortConfig, gateways: &GatewayMap, until: Option<Until>) {
-        let next: Vec<Service> = nat::services(config, gateways).collect();
-        let is_next = |service: &Service| next.iter().any(|known| known.is_like(service));
-        // Who was to be told of what is over has been told.
-        let is_over = |service: &Service| service.until == Some(Until::Over);
-        self.retired.retain(|service| !is_next(service) && !is_over(service));
-        if until.is_none() {
-            return;
-        }
-        for service in nat::services(&self.config, &self.gateways) {
-            if !is_next(&service) && !self.retired.iter().any(|known| known.is_like(&service)) {
-                self.retired.push(Service { until, ..service });
-            }
-        }
-        let too_many = self.retired.len().saturating_sub(MAX_RETIRED);
-        self.retired.drain(..too_many);
-    }
-
-    fn rebuild_nat(&mut self, space: &mut ReservationSpace) {
-        let config = self.config.clone();
-        let mut next_rule = self.next_rule;
-        let next_id = || {
-            next_rule += 1;
-            RuleId(next_rule - 1)
-        };
-        let (gateways, retired) = (&self.gateways, &self.retired);
-        let layer =
-            nat::with_addresses(&self.layers.nat, &config, gateways, retired, space, next_id);
-        self.layers.nat = Arc::new(layer);
-        self.next_rule = next_rule;
-    }
+const fn take_id(next: &mut u64) -> RuleId {
+    *next += 1;
+    RuleId(*next - 1)
 }
 
 /// Rules that a port has, by what they say.

@@ -16,6 +16,7 @@ use oxide_vpc_api::PortName;
 use oxide_vpc_api::request::SetUnderlay;
 use parking_lot::Mutex;
 use std::cell::Cell;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use xde::Driver;
 use xde::driver::DriverOptions;
@@ -90,23 +91,32 @@ pub enum Left {
 }
 
 #[derive(Default)]
-struct Exit(Vec<Left>);
+struct Exit {
+    left: Vec<Left>,
+    /// By way of whom packets to groups leave, in their order.
+    next_hops: Vec<Ipv6Addr>,
+}
 
 impl Egress<FlatFrame> for Exit {
     fn to_underlay(&mut self, frame: FlatFrame, rewrite: &Rewrite) {
-        self.0.push(Left::Underlay(frame.rewritten(rewrite)));
+        self.left.push(Left::Underlay(frame.rewritten(rewrite)));
+    }
+
+    fn to_next_hop(&mut self, frame: FlatFrame, rewrite: &Rewrite, next_hop: Ipv6Addr) {
+        self.next_hops.push(next_hop);
+        self.to_underlay(frame, rewrite);
     }
 
     fn to_guest(&mut self, port: PortId, frame: FlatFrame, rewrite: &Rewrite) {
-        self.0.push(Left::Guest(port, frame.rewritten(rewrite)));
+        self.left.push(Left::Guest(port, frame.rewritten(rewrite)));
     }
 
     fn answer(&mut self, bytes: Vec<u8>, outer: &Outer) {
-        self.0.push(Left::Answer([outer.headers(bytes.len()).as_slice(), &bytes].concat()));
+        self.left.push(Left::Answer([outer.headers(bytes.len()).as_slice(), &bytes].concat()));
     }
 
     fn reply(&mut self, port: PortId, bytes: Vec<u8>) {
-        self.0.push(Left::Reply(port, bytes));
+        self.left.push(Left::Reply(port, bytes));
     }
 }
 
@@ -149,6 +159,7 @@ pub struct Hypervisor {
     /// The time.
     pub now: Moment,
     events: Recorder,
+    next_hops: Vec<Ipv6Addr>,
 }
 
 impl Hypervisor {
@@ -156,7 +167,8 @@ impl Hypervisor {
     pub fn new(options: DriverOptions) -> Self {
         let events = Recorder::default();
         let driver = Driver::with_options(options, events.clone());
-        let mut host = Self { driver, now: Moment::from_millis(1_000_000), events };
+        let (now, next_hops) = (Moment::from_millis(1_000_000), Vec::new());
+        let mut host = Self { driver, now, events, next_hops };
         let links = vec!["test0".into()];
         host.request(&SetUnderlay { links }).expect("a fresh host takes an underlay");
         host
@@ -176,7 +188,8 @@ impl Hypervisor {
     pub fn from_guest(&mut self, port: PortId, frame: FlatFrame) -> Vec<Left> {
         let mut exit = Exit::default();
         self.driver.from_guest(port, &mut vec![frame], self.now, &mut exit);
-        exit.0
+        self.next_hops = exit.next_hops;
+        exit.left
     }
 
     /// A frame from the underlay, with all outer headers.
@@ -184,7 +197,13 @@ impl Hypervisor {
         let mut exit = Exit::default();
         let mut frames = vec![frame];
         self.driver.from_underlay(UnderlayShape::Ethernet, &mut frames, self.now, &mut exit);
-        exit.0
+        exit.left
+    }
+
+    /// By way of whom the packets to groups left that the last frame from a guest became, in
+    /// their order.
+    pub fn next_hops(&self) -> &[Ipv6Addr] {
+        &self.next_hops
     }
 
     /// Moves the clock.

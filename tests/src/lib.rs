@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod fuzz;
 pub mod hypervisor;
 pub mod packets;

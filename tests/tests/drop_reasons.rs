@@ -9,14 +9,16 @@ use opte::drop_reason::DropReason;
 use opte::frame::FlatFrame;
 use opte::tcp::TcpFlags;
 use opte_api::Direction::{self, In, Out};
+use opte_api::MacAddr;
 use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, Tunnel, arp_request};
 use opte_tests::setting::{
     BOUNDARY, Guest, HOSTS, add_boundary, add_guest, add_peer, boundary, everywhere, outside, route,
 };
+use oxide_vpc_api::multicast::{M2pEntry, SourceFilter};
 use oxide_vpc_api::request::{
-    AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, SetExternalIps, SetFwRules,
-    SetPortSettings,
+    AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, MulticastSubscribe, SetExternalIps,
+    SetFwRules, SetM2p, SetPortSettings,
 };
 use oxide_vpc_api::{
     Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouterTarget, SnatRange,
@@ -166,6 +168,9 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
         | DropReason::GeneveCritical
         | DropReason::NoPort
         | DropReason::Multicast => (In, underlay_story(reason)),
+        DropReason::NoGroup | DropReason::NoListener | DropReason::MulticastVni => {
+            group_story(world, reason)
+        }
         DropReason::PortState => {
             world.host.driver.device(PORT).unwrap().port.set_running(false);
             (Out, to_outside().bytes())
@@ -216,6 +221,27 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
     }
 }
 
+/// A group, that is mapped and heard but for the reason asked for.
+fn group_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
+    let group = "239.1.1.1".parse().unwrap();
+    let packet = to(group, udp([1000, 53]));
+    if reason == DropReason::NoGroup {
+        return (Out, packet.bytes());
+    }
+    let entry = M2pEntry { group, underlay: "ff04::1".parse().unwrap() };
+    world.host.request(&SetM2p { entry }).unwrap();
+    if reason == DropReason::NoListener {
+        return (Out, packet.bytes());
+    }
+    let subscribe =
+        MulticastSubscribe { port: GUEST.port(), group, filter: SourceFilter::default() };
+    world.host.request(&subscribe).unwrap();
+    let macs = [PEER.mac(), MacAddr::from_group(group)];
+    let packet = Packet { macs, ..from(PEER.ip(true), group, [1000, 53]) };
+    let tunnel = Tunnel::new(&HOSTS[1].to_string(), &HOSTS[0].to_string(), 4711);
+    (In, tunnel.around(&packet.bytes()))
+}
+
 fn underlay_story(reason: DropReason) -> Vec<u8> {
     let mut bytes = tunnel().around(&from_peer().bytes());
     match reason {
@@ -238,6 +264,7 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
     match reason {
         DropReason::NoRoute => world.replace_default_route(None),
         DropReason::RouteDrop => world.replace_default_route(Some(RouterTarget::Drop)),
+        DropReason::RouteBlackhole => world.replace_default_route(Some(RouterTarget::Blackhole)),
         DropReason::NoExternalAddress => world.external(ExternalIps::default()),
         DropReason::NatProtocol => return (Out, to(outside(true), Body::Other(47)).bytes()),
         DropReason::NatExhausted => {

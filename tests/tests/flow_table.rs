@@ -79,6 +79,7 @@ fn flow([guest, peer, seen]: Ports, opened: Direction, established: bool) -> Arc
         key: key(near, peer, opened, established),
         far_key: key(far, peer, opened, established),
         binding: None,
+        way: None,
         lease: None,
         allowed_by: None,
         tracker: established.then(|| Tracker::open(opened, &segment).unwrap()),

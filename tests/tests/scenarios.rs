@@ -287,8 +287,9 @@ fn an_address_that_changes_its_kind_serves_at_once() {
     check(
         "external g5 = snat/1
          g5 -> out udp 1000:80 => out from g5.snat:6144
-         # The same address is now the guest's own. Seen from outside, this connection has the
+         # The same address is now the guest's own, and no longer shared. Seen from outside, this connection has the
          # ends of the one before, which no longer stands.
+         external g6 =
          external g5 = shared
          g5 -> out udp 6144:80 => out from g5.snat:6144
          out -> g5.snat udp 80:6144 => g5 to g5:6144

@@ -9,6 +9,7 @@ use crate::answer::{Refused, outer_facts};
 use crate::dispatch::by_version;
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
+use crate::multicast::Counts;
 use crate::snapshot::{Place, Published, Snapshot};
 use crate::switch::Device;
 use alloc::sync::Arc;
@@ -20,7 +21,7 @@ use opte::ecn;
 use opte::event::{BatchBegun, BatchEnded, ControlBegun, ControlEnded, Dropped, NO_PORT};
 use opte::flow_table::Budget;
 use opte::frame::{Frame, Rewrite};
-use opte::geneve::Mark;
+use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
@@ -62,6 +63,8 @@ pub struct Driver<H: Host> {
     pub(crate) options: DriverOptions,
     pub(crate) observer: Arc<H::Observer>,
     published: Arc<Published<H>>,
+    /// Copies of packets to groups.
+    pub(crate) copies: Counts,
     /// Packets that reached no port.
     pub(crate) counters: Counters,
     /// The port whose turn it is to be looked after.
@@ -82,6 +85,7 @@ impl<H: Host> Driver<H> {
             options,
             observer: Arc::new(observer),
             published: published.clone(),
+            copies: Counts::default(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
             management: H::Lock::new(Management::new(published, options.seed)),
@@ -169,7 +173,10 @@ impl<H: Host> Driver<H> {
                             refused.answer(look.place, shape, out);
                         }
                     }
-                    Err(reason) => self.refuse(*reason),
+                    Err(Stray::Refused(reason)) => self.refuse(*reason),
+                    Err(Stray::Group(outer)) => {
+                        self.arrive_at_group(&snapshot, frame, outer, now, out);
+                    }
                 }
             }
         }
@@ -198,6 +205,9 @@ impl<H: Host> Driver<H> {
                 if let Some(refused) = refused {
                     refused.answer_guest(sender, mark, now, out);
                 }
+            }
+            Ok(None) if outer.dst.is_multicast() => {
+                self.send_to_group(snapshot, sender, frame, (rewrite, outer), now, out)
             }
             Ok(None) => out.to_underlay(frame, rewrite),
             Err(reason) => self.refuse(reason),
@@ -268,16 +278,30 @@ impl<H: Host> Driver<H> {
     }
 }
 
+/// A frame from the underlay that is not for one device.
+enum Stray {
+    /// It is for none.
+    Refused(DropReason),
+    /// It is for whoever hears a group.
+    Group(OuterFacts),
+}
+
+impl From<DropReason> for Stray {
+    fn from(reason: DropReason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// A frame that has been read, the device that it is from or for, and where its flow is likely
 /// to be.
-struct Look<'a, H: Host> {
+pub(crate) struct Look<'a, H: Host> {
     place: Place<'a, H>,
     headers: Result<Headers, DropReason>,
     cell: Option<u32>,
 }
 
 impl<'a, H: Host> Look<'a, H> {
-    const fn new(place: Place<'a, H>, headers: Result<Headers, DropReason>) -> Self {
+    pub(crate) const fn new(place: Place<'a, H>, headers: Result<Headers, DropReason>) -> Self {
         Self { place, headers, cell: None }
     }
 
@@ -290,7 +314,7 @@ impl<'a, H: Host> Look<'a, H> {
     }
 }
 
-fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropReason> {
+pub(crate) fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropReason> {
     Headers::parse(frame.head(), frame.len(), ether, mark)
 }
 
@@ -299,8 +323,8 @@ fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Headers, DropR
 fn look_ahead<'a, H: Host, F: Frame>(
     frames: &[F],
     direction: Direction,
-    look: impl Fn(&F) -> Result<Look<'a, H>, DropReason>,
-) -> [Option<Result<Look<'a, H>, DropReason>>; AHEAD] {
+    look: impl Fn(&F) -> Result<Look<'a, H>, Stray>,
+) -> [Option<Result<Look<'a, H>, Stray>>; AHEAD] {
     let mut looks = [const { None }; AHEAD];
     for (place, frame) in looks.iter_mut().zip(frames) {
         *place = Some(look(frame));
@@ -319,7 +343,7 @@ fn look_ahead<'a, H: Host, F: Frame>(
 }
 
 /// Frames that reach guests. What they come to is added up for as long as they go to one device.
-struct Arrivals<'a, H: Host> {
+pub(crate) struct Arrivals<'a, H: Host> {
     batch: Batch,
     device: Option<&'a Arc<Device<H>>>,
 }
@@ -331,7 +355,7 @@ impl<H: Host> Default for Arrivals<'_, H> {
 }
 
 impl<'a, H: Host> Arrivals<'a, H> {
-    fn deliver<F: Frame>(
+    pub(crate) fn deliver<F: Frame>(
         &mut self,
         look: &Look<'a, H>,
         mut frame: F,
@@ -353,7 +377,7 @@ impl<'a, H: Host> Arrivals<'a, H> {
         None
     }
 
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if let Some(device) = self.device.take() {
             device.port.finish(&mut self.batch);
         }
@@ -365,12 +389,12 @@ fn arrival<'a, H: Host, F: Frame>(
     snapshot: &'a Snapshot<H>,
     frame: &F,
     shape: UnderlayShape,
-) -> Result<Look<'a, H>, DropReason> {
+) -> Result<Look<'a, H>, Stray> {
     let outer = outer_facts(frame, shape)?;
     let ether: &Ether = view(frame.head(), outer.inner)?;
     let mac = MacAddr(ether.dst);
     if mac.is_multicast() {
-        return Err(DropReason::Multicast);
+        return Err(Stray::Group(outer));
     }
     let place = snapshot.guest(outer.vni, mac, outer.dst).ok_or(DropReason::NoPort)?;
     let headers = parse(frame, outer.inner, outer.mark());

@@ -172,7 +172,8 @@ pub(crate) fn counters<H: Host>(
     }
     let own = driver.counters.list().into_iter();
     let system = platform.counters().into_iter().map(|(name, value)| (name.into(), value));
-    let counters = own.chain(system).map(|(name, value)| Counter { name, value });
+    let copies = driver.copies.list().map(|(name, value)| (name.into(), value));
+    let counters = own.chain(copies).chain(system).map(|(name, value)| Counter { name, value });
     let mut sets = Vec::from([CounterSet { port: None, counters: counters.collect() }]);
     sets.extend(management.ports.values().map(port_counters));
     Ok(sets)

@@ -51,6 +51,14 @@ pub trait Egress<F> {
     /// The frame leaves for another host; `rewrite.outer` is set.
     fn to_underlay(&mut self, frame: F, rewrite: &Rewrite);
 
+    /// The frame leaves for a multicast group of the underlay, `rewrite.outer.dst`, by way of
+    /// `next_hop`. A host that cannot send by way of somebody sends to the next hop itself: who
+    /// gets it knows the group from the inner frame.
+    fn to_next_hop(&mut self, frame: F, rewrite: &Rewrite, next_hop: Ipv6Addr) {
+        let outer = rewrite.outer.map(|outer| Outer { dst: next_hop, ..outer });
+        self.to_underlay(frame, &Rewrite { outer, ..*rewrite });
+    }
+
     /// The frame goes to the guest of `port`, without its first `rewrite.strip` bytes.
     fn to_guest(&mut self, port: PortId, frame: F, rewrite: &Rewrite);
 

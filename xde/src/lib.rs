@@ -35,8 +35,10 @@ mod dump;
 mod flow_dump;
 pub mod host;
 mod management;
+mod multicast;
 mod port_life;
 mod publication;
+mod routing;
 mod snapshot;
 mod switch;
 

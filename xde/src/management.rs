@@ -13,6 +13,7 @@ use crate::driver::Driver;
 use crate::dump;
 use crate::flow_dump;
 use crate::host::{Moment, Platform, PortId};
+use crate::multicast::{Groups, Told};
 use crate::port_life::{CHANGE, CLEAR, LOOK};
 use crate::publication::rules;
 use crate::snapshot::Published;
@@ -55,6 +56,8 @@ pub(crate) struct Management<H: Host> {
     pub ports: BTreeMap<PortName, Managed<H>>,
     pub maps: Arc<Mappings>,
     pub published: Arc<Published<H>>,
+    pub multicast: Told,
+    pub groups: Arc<Groups>,
     pub space: ReservationSpace,
     pub seed: u64,
     underlay: Vec<String>,
@@ -69,6 +72,8 @@ impl<H: Host> Management<H> {
             maps: Arc::default(),
             published,
             seed,
+            multicast: Told::default(),
+            groups: Arc::default(),
             underlay: Vec::new(),
             space: ReservationSpace::default(),
             next_id: 0,
@@ -97,6 +102,9 @@ impl<H: Host> Management<H> {
                 self.serve_life(driver, platform, now, code, body)
             }
             SetV2p::CODE..=DumpV2b::CODE => self.serve_mapping(header.code, body),
+            SetM2p::CODE..=DumpMulticastSubscriptions::CODE => {
+                self.serve_multicast(header.code, body)
+            }
             _ => self.serve_port(header.code, now, body),
         }
     }
@@ -164,19 +172,9 @@ impl<H: Host> Management<H> {
             SetFwRules::CODE => serve(body, |r: SetFwRules| {
                 self.change(&r.port, |vpc, _| vpc.set_firewall_rules(r.rules))
             }),
-            AddRoute::CODE => {
-                serve(body, |r: AddRoute| self.change(&r.port, |vpc, _| vpc.add_route(r.route)))
-            }
-            DelRoute::CODE => serve(body, |r: DelRoute| {
-                self.change(&r.port, |vpc, _| Ok(vpc.remove_route(&r.route)))
-            }),
-            SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
-                self.change(&r.port, |vpc, space| {
-                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None, space)
-                })?;
-                self.space.tidy();
-                Ok(())
-            }),
+            AddRoute::CODE..=DelRoute::CODE
+            | SetExternalIps::CODE
+            | AddWeightedRoute::CODE..=DumpGateways::CODE => self.serve_routing(code, body),
             AttachSubnet::CODE..=ListPrefixes::CODE => self.serve_prefixes(code, body),
             code => unknown(code),
         }
@@ -208,7 +206,11 @@ impl<H: Host> Management<H> {
         self.ports.get(name).ok_or_else(|| OpteError::not_found("port", name))
     }
 
-    fn look<T>(&self, name: &PortName, f: impl FnOnce(&Managed<H>) -> T) -> Result<T, OpteError> {
+    pub fn look<T>(
+        &self,
+        name: &PortName,
+        f: impl FnOnce(&Managed<H>) -> T,
+    ) -> Result<T, OpteError> {
         self.port(name).map(f)
     }
 
@@ -265,6 +267,7 @@ impl<H: Host> Management<H> {
             return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
         }
         let flow_limit = flow_limit(driver, &config.settings)?;
+        self.check_external(None, config.families().map(|family| &family.external))?;
         let vpc = VpcPort::new(config, &mut self.space)?;
         let maps = self_mappings(vpc.config())
             .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
@@ -304,6 +307,7 @@ impl<H: Host> Management<H> {
         let device = self.port(&name)?.device.clone();
         platform.delete_device(device.id, &name)?;
         let Some(managed) = self.ports.remove(&name) else { return Ok(()) };
+        self.forget_listener(&name);
         let maps = self_mappings(managed.vpc.config())
             .fold(Mappings::clone(&self.maps), |maps, entry| maps.without_guest(&entry).0);
         self.maps = Arc::new(maps);

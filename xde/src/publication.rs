@@ -45,6 +45,12 @@ impl<H: Host> Management<H> {
         self.publish(&switch, |_| true);
     }
 
+    /// Puts in force who hears which multicast group, of which no policy knows.
+    pub fn publish_groups(&self) {
+        let switch = self.published.load().switch.clone();
+        self.publish(&switch, |_| false);
+    }
+
     /// The same when a port has come or gone.
     pub fn publish_switch(&self) {
         let devices = self.ports.values().map(|managed| managed.device.clone()).collect();
@@ -69,10 +75,12 @@ impl<H: Host> Management<H> {
                 changed.push((managed.device.clone(), policy.clone()));
             }
         }
-        if changed.is_empty() && Arc::ptr_eq(switch, &current.switch) {
+        let groups = self.groups.clone();
+        let same_groups = Arc::ptr_eq(&groups, &current.groups);
+        if changed.is_empty() && Arc::ptr_eq(switch, &current.switch) && same_groups {
             return;
         }
-        self.published.store(Snapshot { generation, switch: switch.clone(), policies });
+        self.published.store(Snapshot { generation, switch: switch.clone(), policies, groups });
         for (device, policy) in changed {
             device.port.publish(policy);
         }

@@ -10,6 +10,7 @@
 //! keep the number of the change that made them.
 
 use crate::host::{Moment, PortId};
+use crate::multicast::Groups;
 use crate::switch::{Device, Switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -40,13 +41,16 @@ pub(crate) struct Snapshot<H: Host> {
     pub switch: Arc<Switch<H>>,
     /// Of the devices of the switch, in their order.
     pub policies: Vec<Arc<Policy>>,
+    /// Who hears which multicast group.
+    pub groups: Arc<Groups>,
 }
 
 impl<H: Host> Snapshot<H> {
     /// Nothing is known yet.
     pub fn empty(seed: u64) -> Self {
         let switch = Arc::new(Switch::new(Vec::new(), seed));
-        Self { generation: Generation::NONE, switch, policies: Vec::new() }
+        let groups = Arc::default();
+        Self { generation: Generation::NONE, switch, policies: Vec::new(), groups }
     }
 
     #[inline]

@@ -43,6 +43,15 @@ impl IpCidr {
         Self { addr, len: width(addr) }
     }
 
+    /// All multicast groups of a family (RFC 1112, section 4; RFC 4291, section 2.7).
+    pub const fn groups(ipv4: bool) -> Self {
+        if ipv4 {
+            Self { addr: IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), len: 4 }
+        } else {
+            Self { addr: IpAddr::V6(Ipv6Addr::from_bits(0xff << 120)), len: 8 }
+        }
+    }
+
     /// The first address of the prefix.
     pub const fn addr(self) -> IpAddr {
         self.addr
@@ -66,10 +75,7 @@ impl IpCidr {
 
     /// Lies in the multicast range of its family.
     pub fn is_multicast(self) -> bool {
-        let groups = match self.addr {
-            IpAddr::V4(_) => Self { addr: IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), len: 4 },
-            IpAddr::V6(_) => Self { addr: IpAddr::V6(Ipv6Addr::from_bits(0xff << 120)), len: 8 },
-        };
+        let groups = Self::groups(self.is_ipv4());
         self.len >= groups.len && groups.contains(self.addr)
     }
 

@@ -5,7 +5,7 @@
 //! Ethernet addresses.
 
 use core::fmt;
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -55,6 +55,17 @@ impl MacAddr {
     pub const fn from_ipv6_group(group: Ipv6Addr) -> Self {
         let g = group.octets();
         Self([0x33, 0x33, g[12], g[13], g[14], g[15]])
+    }
+
+    /// The Ethernet group of an IP group: of IPv4 the lower 23 bits (RFC 1112, section 6.4).
+    pub const fn from_group(group: IpAddr) -> Self {
+        match group {
+            IpAddr::V4(group) => {
+                let [_, a, b, c] = group.octets();
+                Self([0x01, 0x00, 0x5e, a & 0x7f, b, c])
+            }
+            IpAddr::V6(group) => Self::from_ipv6_group(group),
+        }
     }
 }
 
@@ -116,6 +127,17 @@ mod tests {
             ["", "a8:40:25:fa:fa", "a8:40:25:fa:fa:37:00", "+8:40:25:fa:fa:37", "a84:0:0:0:0:0"]
         {
             assert_eq!(bad.parse::<MacAddr>(), Err(MacParseError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn groups_have_a_group_address() {
+        for (group, mac) in [
+            ("239.129.2.3", "01:00:5e:01:02:03"),
+            ("224.0.0.1", "01:00:5e:00:00:01"),
+            ("ff05::1:3", "33:33:00:01:00:03"),
+        ] {
+            assert_eq!(MacAddr::from_group(group.parse().unwrap()).to_string(), mac);
         }
     }
 

@@ -34,7 +34,8 @@ impl<H: Host> Port<H> {
         let original = Original::new(frame.head(), headers.ok()?)?;
         let policy = &turn.policy.rules.answers;
         let complaint = complaint.with_size(reason, policy);
-        if complaint.is_about_reach() && !rejected && !policy.unreachable {
+        let is_told = rejected || reason == DropReason::RouteBlackhole;
+        if complaint.is_about_reach() && !is_told && !policy.unreachable {
             return None;
         }
         let reset = if rejected { original.reset() } else { None };
@@ -64,7 +65,7 @@ impl Complaint {
         Some(match reason {
             DropReason::HopLimit => Self::HopLimit,
             DropReason::TooBigInside | DropReason::TooBigOutside => Self::TooBig { mtu: 0 },
-            DropReason::NoRoute => Self::NoRoute,
+            DropReason::NoRoute | DropReason::RouteBlackhole => Self::NoRoute,
             // What may be there again later (RFC 6888, REQ-11 B).
             DropReason::NatExhausted | DropReason::NoMapping | DropReason::NoBoundary => {
                 Self::NoHost

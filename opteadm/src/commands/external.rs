@@ -47,10 +47,18 @@ pub struct SetArgs {
     on: OnPort,
     #[command(flatten)]
     external: ExternalArgs,
-    /// An internet gateway that this address serves; repeatable, also for one address
-    #[arg(long = "gateway", value_name = "ADDRESS=UUID", value_parser = values::gateway)]
-    #[arg(help_heading = "External addresses")]
-    gateways: Vec<(IpAddr, Uuid)>,
+    #[command(flatten)]
+    served: ServedArgs,
+}
+
+/// Which gateways the addresses serve.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "External addresses")]
+pub struct ServedArgs {
+    /// An internet gateway that this address serves, or none at all; repeatable, also for one
+    /// address
+    #[arg(long = "gateway", value_name = "ADDRESS=UUID|none", value_parser = values::gateway)]
+    gateways: Vec<(IpAddr, Option<Uuid>)>,
 }
 
 /// External addresses of both families.
@@ -85,27 +93,44 @@ impl ExternalCommand {
 
 impl SetArgs {
     fn into_request(self) -> anyhow::Result<SetExternalIps> {
-        let family = |ipv4: bool| -> anyhow::Result<Option<ExternalIps>> {
-            let external = self.external.of_family(ipv4)?;
-            external.validate(ipv4)?;
-            Ok(Some(external).filter(|external| *external != ExternalIps::default()))
-        };
-        let (ipv4, ipv6) = (family(true)?, family(false)?);
+        let (ipv4, ipv6) = self.external.families()?;
+        let gateways = self.served.into_map(ipv4.iter().chain(&ipv6))?;
+        Ok(SetExternalIps { port: self.on.port, ipv4, ipv6, gateways })
+    }
+}
+
+impl ServedArgs {
+    /// The map, for a port with these addresses.
+    pub fn into_map<'a>(
+        self,
+        external: impl Iterator<Item = &'a ExternalIps>,
+    ) -> anyhow::Result<GatewayMap> {
+        let ours: Vec<IpAddr> = external.flat_map(ExternalIps::addresses).collect();
         let mut gateways = GatewayMap::new();
         for (address, gateway) in self.gateways {
-            if !ipv4.iter().chain(&ipv6).any(|ips| ips.addresses().any(|ip| ip == address)) {
+            if !ours.contains(&address) {
                 bail!(
                     "{address} serves a gateway but is no external address of the port: give it \
                      with --floating-ip, --ephemeral-ip or --snat too"
                 );
             }
-            gateways.entry(address).or_default().insert(gateway);
+            gateways.entry(address).or_default().extend(gateway);
         }
-        Ok(SetExternalIps { port: self.on.port, ipv4, ipv6, gateways })
+        Ok(gateways)
     }
 }
 
 impl ExternalArgs {
+    /// IPv4 and IPv6, where there is any.
+    pub fn families(&self) -> anyhow::Result<(Option<ExternalIps>, Option<ExternalIps>)> {
+        let family = |ipv4: bool| -> anyhow::Result<Option<ExternalIps>> {
+            let external = self.of_family(ipv4)?;
+            external.validate(ipv4)?;
+            Ok(Some(external).filter(|external| *external != ExternalIps::default()))
+        };
+        Ok((family(true)?, family(false)?))
+    }
+
     /// Those of one family.
     pub fn of_family(&self, ipv4: bool) -> anyhow::Result<ExternalIps> {
         let of_family = |ip: &IpAddr| ip.is_ipv4() == ipv4;

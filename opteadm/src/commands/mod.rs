@@ -10,10 +10,12 @@ pub mod external;
 pub mod filter;
 pub mod firewall;
 pub mod flow;
+pub mod gateway;
 pub mod layer;
 pub mod life;
 pub mod manual;
 pub mod mapping;
+pub mod multicast;
 pub mod port;
 pub mod prefix;
 pub mod route;
@@ -37,6 +39,8 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Flow(command) => command.run(console),
         Command::Firewall(command) => command.run(console),
         Command::Route(command) => command.run(console),
+        Command::Gateway(command) => command.run(console),
+        Command::Multicast(command) => command.run(console),
         Command::Mapping(command) => command.run(console),
         Command::External(command) => command.run(console),
         Command::Prefix(command) => command.run(console),

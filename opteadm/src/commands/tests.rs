@@ -4,6 +4,8 @@
 
 //! What is typed, and the one request that it becomes.
 
+mod routing;
+
 use super::run;
 use crate::cli::Cli;
 use crate::console::{Console, Form, Xde};
@@ -15,7 +17,7 @@ use oxide_vpc_api::request::*;
 use oxide_vpc_api::{
     Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
     IpConfig, PortConfig, PortName, PortRange, PortSettings, RouteEntry, SnatRange, V2bEntry,
-    V2pEntry,
+    V2pEntry, WeightedRoute,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -390,8 +392,19 @@ fn routes() {
         check(&format!("add-router-entry -p opte0 {words}"), AddRoute { port: port(), route });
         check(&format!("del-router-entry -p opte0 {words}"), DelRoute { port: port(), route });
     }
+    let heavy = WeightedRoute { route: route("::/0", "blackhole", "custom"), weight: 9 };
+    check(
+        "add-router-entry -p opte0 ::/0 blackhole custom --weight 9",
+        AddWeightedRoute { port: port(), route: heavy },
+    );
+    check_error("add-router-entry -p opte0 ::/0 ig custom --weight 0", &["at least 1"]);
+    check("list-routes -p opte0", ListRoutes { port: port() });
+    check("dump-gateways -p opte0", DumpGateways { port: port() });
     check_error("add-router-entry -p opte0 0.0.0.0/0 ig", &["required", "<CLASS>"]);
-    check_error("add-router-entry -p opte0 0.0.0.0/0 igw system", &["use drop, ig, ig=UUID"]);
+    check_error(
+        "add-router-entry -p opte0 0.0.0.0/0 igw system",
+        &["use drop, blackhole, ig, ig=UUID"],
+    );
     check_error("add-router-entry -p opte0 0.0.0.0 ig system", &["<DEST>", "a prefix is"]);
     check_error("add-router-entry -p opte0 0.0.0.0/0 ig tenant", &["use system or custom"]);
     check_error("add-router-entry -p opte0 0.0.0.0/0 ip=::1 custom", &["one address family"]);

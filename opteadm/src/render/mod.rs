@@ -12,8 +12,10 @@ mod counters;
 mod flow;
 mod layer;
 mod mapping;
+mod multicast;
 mod port;
 mod prefix;
+mod route;
 mod settings;
 
 pub use change::AddedRule;

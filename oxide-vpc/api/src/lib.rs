@@ -21,7 +21,9 @@ pub mod config;
 pub mod dump;
 pub mod filter;
 pub mod firewall;
+pub mod gateway;
 pub mod mapping;
+pub mod multicast;
 pub mod older;
 pub mod prefixes;
 pub mod request;
@@ -33,7 +35,8 @@ pub use config::{
     DhcpConfig, ExternalIps, GatewayMap, IpConfig, PortConfig, PortName, PortState, SnatRange,
 };
 pub use firewall::{FirewallAction, FirewallRule, Hosts, IcmpFilter, PortRange, ProtocolFilter};
+pub use gateway::GatewayInfo;
 pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 pub use prefixes::{Attachment, Prefixes, Transit};
-pub use router::{RouteEntry, RouterClass, RouterTarget};
+pub use router::{RouteEntry, RouteInfo, RouterClass, RouterTarget, WeightedRoute};
 pub use settings::PortSettings;

@@ -14,9 +14,11 @@ use crate::dump::{
     UnderlayInfo, V2bDump, V2pDump,
 };
 use crate::filter::{FlowFilter, MappingFilter, Page};
+use crate::multicast::{ForwardingEntry, M2pEntry, SourceFilter, SubscriptionEntry};
 use crate::{
-    Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayMap, PortConfig,
-    PortName, PortSettings, Prefixes, RouteEntry, V2bEntry, V2pEntry,
+    Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayInfo, GatewayMap,
+    PortConfig, PortName, PortSettings, Prefixes, RouteEntry, RouteInfo, V2bEntry, V2pEntry,
+    WeightedRoute,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +40,16 @@ pub enum Removal {
     Removed,
     /// It was not there.
     Absent,
+}
+
+/// Whether a request that says how things are to be found them so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ensured {
+    /// They were otherwise, and are so now.
+    Changed,
+    /// They were so; nothing was touched.
+    Unchanged,
 }
 
 macro_rules! requests {
@@ -326,6 +338,88 @@ requests! {
         /// The port.
         port: PortName,
     } -> Prefixes;
+
+    /// Adds a route with its share; for one that is there already, changes its share.
+    140 AddWeightedRoute {
+        /// The port.
+        port: PortName,
+        /// The route.
+        route: WeightedRoute,
+    } -> ();
+    /// Shows all routes.
+    141 ListRoutes {
+        /// The port.
+        port: PortName,
+    } -> Vec<RouteInfo>;
+    /// Replaces routes, external addresses and gateway map in one step.
+    142 SetRouting {
+        /// The port.
+        port: PortName,
+        /// Number of this content, from where it was made: a lower one than the last is refused,
+        /// and so is the last one with other content.
+        revision: Option<u64>,
+        /// All routes.
+        routes: Vec<WeightedRoute>,
+        /// External addresses of IPv4; `None` means none.
+        ipv4: Option<ExternalIps>,
+        /// External addresses of IPv6; `None` means none.
+        ipv6: Option<ExternalIps>,
+        /// Which gateways each address serves.
+        gateways: GatewayMap,
+    } -> Ensured;
+    /// Shows the gateways of a port.
+    143 DumpGateways {
+        /// The port.
+        port: PortName,
+    } -> Vec<GatewayInfo>;
+
+    /// Says which underlay group carries a group; replaces what was said before.
+    150 SetM2p {
+        /// The mapping.
+        entry: M2pEntry,
+    } -> ();
+    /// Forgets which underlay group carries a group.
+    151 ClearM2p {
+        /// The mapping; it is removed only if all of it agrees.
+        entry: M2pEntry,
+    } -> Removal;
+    /// Shows which underlay groups carry groups.
+    152 DumpM2p {} -> Vec<M2pEntry>;
+    /// Adds next hops to an underlay group, or changes some.
+    153 SetMulticastForwarding {
+        /// The underlay group and its next hops.
+        entry: ForwardingEntry,
+    } -> ();
+    /// Takes all next hops of an underlay group away.
+    154 ClearMulticastForwarding {
+        /// The underlay group.
+        underlay: Ipv6Addr,
+    } -> Removal;
+    /// Shows the next hops of all underlay groups.
+    155 DumpMulticastForwarding {} -> Vec<ForwardingEntry>;
+    /// Lets a port hear a group, or changes whom it hears there.
+    156 MulticastSubscribe {
+        /// The port.
+        port: PortName,
+        /// The group.
+        group: IpAddr,
+        /// Whom it hears.
+        filter: SourceFilter,
+    } -> ();
+    /// Lets a port hear a group no longer.
+    157 MulticastUnsubscribe {
+        /// The port.
+        port: PortName,
+        /// The group.
+        group: IpAddr,
+    } -> Removal;
+    /// Lets no port hear a group any longer.
+    158 MulticastUnsubscribeAll {
+        /// The group.
+        group: IpAddr,
+    } -> Removal;
+    /// Shows who hears what.
+    159 DumpMulticastSubscriptions {} -> Vec<SubscriptionEntry>;
 
     /// Removes some flows of a port; a later packet of such a connection is decided anew.
     171 KillFlows {

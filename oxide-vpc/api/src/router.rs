@@ -22,6 +22,8 @@ pub enum RouterTarget {
     Ip(IpAddr),
     /// To whichever guest of the subnet has the destination address.
     Subnet(IpCidr),
+    /// Nowhere: packets are dropped, and their sender is told.
+    Blackhole,
 }
 
 /// Who made a route. At equal prefix a custom route wins.
@@ -50,7 +52,7 @@ impl RouteEntry {
     pub fn validate(&self) -> Result<(), OpteError> {
         let ipv4 = self.dest.is_ipv4();
         let same_family = match self.target {
-            RouterTarget::Drop | RouterTarget::InternetGateway(_) => true,
+            RouterTarget::Drop | RouterTarget::Blackhole | RouterTarget::InternetGateway(_) => true,
             RouterTarget::Ip(ip) => ip.is_ipv4() == ipv4,
             RouterTarget::Subnet(subnet) => subnet.is_ipv4() == ipv4,
         };
@@ -68,10 +70,54 @@ impl RouteEntry {
     }
 }
 
+/// Most routes with one prefix and class.
+pub const MAX_EQUAL_ROUTES: usize = 64;
+/// Share of a route that was given none.
+pub const DEFAULT_WEIGHT: u16 = 1;
+
+/// A route with its share: routes with one prefix and class share their connections out by weight.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
+pub struct WeightedRoute {
+    /// The route.
+    pub route: RouteEntry,
+    /// Its share, at least 1.
+    pub weight: u16,
+}
+
+impl WeightedRoute {
+    /// Checks the route and its share.
+    pub fn validate(&self) -> Result<(), OpteError> {
+        if self.weight == 0 {
+            return Err(OpteError::invalid("route", "its weight must be at least 1"));
+        }
+        self.route.validate()
+    }
+}
+
+impl From<RouteEntry> for WeightedRoute {
+    fn from(route: RouteEntry) -> Self {
+        Self { route, weight: DEFAULT_WEIGHT }
+    }
+}
+
+/// A route as it is now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct RouteInfo {
+    /// The route.
+    pub route: RouteEntry,
+    /// Its share among those of its prefix and class.
+    pub weight: u16,
+    /// No other route of its prefix stands before it.
+    pub in_use: bool,
+    /// Packets that it let open a connection, or ended.
+    pub hits: u64,
+}
+
 impl fmt::Display for RouterTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drop => f.write_str("drop"),
+            Self::Blackhole => f.write_str("blackhole"),
             Self::InternetGateway(None) => f.write_str("ig"),
             Self::InternetGateway(Some(uuid)) => write!(f, "ig={uuid}"),
             Self::Ip(ip) => write!(f, "ip={ip}"),
@@ -87,6 +133,7 @@ impl FromStr for RouterTarget {
         let bad = |why: &dyn fmt::Display| OpteError::invalid("route target", why);
         match text.split_once('=') {
             None if text == "drop" => Ok(Self::Drop),
+            None if text == "blackhole" => Ok(Self::Blackhole),
             None if text == "ig" => Ok(Self::InternetGateway(None)),
             Some(("ig", uuid)) => {
                 uuid.parse().map(|uuid| Self::InternetGateway(Some(uuid))).map_err(|e| bad(&e))
@@ -95,7 +142,7 @@ impl FromStr for RouterTarget {
             Some(("subnet" | "sub4" | "sub6", subnet)) => {
                 subnet.parse().map(Self::Subnet).map_err(|e| bad(&e))
             }
-            _ => Err(bad(&"use drop, ig, ig=UUID, ip=ADDRESS or subnet=PREFIX")),
+            _ => Err(bad(&"use drop, blackhole, ig, ig=UUID, ip=ADDRESS or subnet=PREFIX")),
         }
     }
 }
@@ -130,6 +177,7 @@ mod tests {
     fn target_text_round_trips() {
         for text in [
             "drop",
+            "blackhole",
             "ig",
             "ig=6ba7b810-9dad-11d1-80b4-00c04fd430c8",
             "ip=10.0.0.1",

@@ -9,11 +9,13 @@
 
 mod answers;
 mod flows;
+mod gateways;
 mod idle;
 mod way;
 
 pub use answers::{AnswerSettings, MAX_ANSWERS};
 pub use flows::FlowSettings;
+pub use gateways::{GatewaySettings, Reached, Unmapped, Untagged};
 pub use idle::{IdleSettings, MAX_IDLE};
 pub use way::WaySettings;
 
@@ -32,6 +34,8 @@ pub struct PortSettings {
     pub answers: AnswerSettings,
     /// How long packets may be, and how many hops they make.
     pub way: WaySettings,
+    /// Which external addresses serve which routes.
+    pub gateways: GatewaySettings,
 }
 
 impl PortSettings {

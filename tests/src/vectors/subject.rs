@@ -7,18 +7,26 @@
 use super::contract::{Change, Outcome, Refusal, Subject};
 use super::model::{AttachedSubnet, PortDescription, TransitPrefix};
 use crate::hypervisor::{Hypervisor, Left};
+use crate::packets::{Packet, Tunnel};
 use opte::frame::FlatFrame;
 use opte_api::frame::Request;
-use opte_api::{Direction, OpteError};
+use opte_api::{Direction, OpteError, Vni};
+use oxide_vpc_api::multicast::{
+    ForwardingEntry, M2pEntry, MULTICAST_VNI, NextHop, Replication, SourceFilter,
+};
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearV2b, ClearV2p, CreatePort, DelRoute,
-    DetachSubnet, RemoveCidr, SetExternalIps, SetFwRules, SetV2b, SetV2p,
+    AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearM2p, ClearV2b, ClearV2p, CreatePort,
+    DelRoute, DetachSubnet, DumpM2p, MulticastSubscribe, RemoveCidr, SetExternalIps, SetFwRules,
+    SetM2p, SetMulticastForwarding, SetV2b, SetV2p,
 };
 use oxide_vpc_api::{Attachment, PortName};
+use std::net::{IpAddr, Ipv6Addr};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
 
 const PORT: PortId = PortId(0);
+const NEXT_HOP: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x5417, 0, 0, 0, 0, 0, 1);
+const UNDERLAY_GROUP: Ipv6Addr = Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 1);
 
 /// Makes the engine for a fresh port.
 pub fn make(port: &PortDescription) -> Result<Box<dyn Subject>, Refusal> {
@@ -63,6 +71,28 @@ impl OnePort {
     }
 }
 
+impl OnePort {
+    /// The recorded engine had no say in who hears which group: the port hears all.
+    fn hear(&mut self, outer: &[u8]) {
+        let inner = Tunnel::open(outer).and_then(|(_, inner)| Packet::read(&inner));
+        let Some(group) = inner.map(|packet| packet.dst).filter(IpAddr::is_multicast) else {
+            return;
+        };
+        let entry = M2pEntry { group, underlay: UNDERLAY_GROUP };
+        let (port, filter) = (self.port.clone(), SourceFilter::default());
+        for done in [
+            self.request(SetM2p { entry }),
+            self.request(MulticastSubscribe { port, group, filter }),
+        ] {
+            done.expect("a good group");
+        }
+    }
+}
+
+fn multicast_vni() -> Vni {
+    Vni::new(MULTICAST_VNI).expect("24 bits")
+}
+
 impl Subject for OnePort {
     fn change(&mut self, change: &Change) -> Result<(), Refusal> {
         let port = self.port.clone();
@@ -86,8 +116,24 @@ impl Subject for OnePort {
             Change::RemoveCidr { subnet: cidr, direction } => {
                 self.request(RemoveCidr { port, cidr, direction: Some(direction) })
             }
-            Change::SetM2p { .. } | Change::ClearM2p { .. } => {
-                Err(Refusal::Unsupported(change.name().into()))
+            Change::SetM2p { group, underlay_group: underlay } => {
+                self.request(SetM2p { entry: M2pEntry { group, underlay } })?;
+                // Somebody must listen, or nothing leaves.
+                let filter = SourceFilter::default();
+                let replication = Replication::External;
+                let hop = NextHop { addr: NEXT_HOP, vni: multicast_vni(), replication, filter };
+                let entry = ForwardingEntry { underlay, next_hops: vec![hop] };
+                self.request(SetMulticastForwarding { entry })
+            }
+            Change::ClearM2p { group, underlay_group } => {
+                let known = self.host.request(&DumpM2p {}).map_err(refused)?;
+                let is_it = |entry: &M2pEntry| {
+                    entry.group == group && underlay_group.is_none_or(|ip| ip == entry.underlay)
+                };
+                match known.into_iter().find(is_it) {
+                    Some(entry) => self.request(ClearM2p { entry }),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -103,7 +149,10 @@ impl Subject for OnePort {
     fn packet(&mut self, direction: Direction, bytes: &[u8]) -> Outcome {
         let left = match direction {
             Direction::Out => self.host.from_guest(PORT, FlatFrame::new(bytes)),
-            Direction::In => self.host.from_underlay(FlatFrame::new(bytes)),
+            Direction::In => {
+                self.hear(bytes);
+                self.host.from_underlay(FlatFrame::new(bytes))
+            }
         };
         let reasons: Vec<_> = self.host.drops().iter().map(|reason| reason.name()).collect();
         match left.into_iter().next() {

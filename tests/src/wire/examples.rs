@@ -4,7 +4,7 @@
 
 //! Fixed values of every message. Each command has its examples in a file of its topic.
 
-use super::{flows, ports};
+use super::{flows, ports, routes};
 use opte_api::OpteError;
 use opte_api::frame::{HEADER_LEN, Header, Request, encode_answer, encode_request};
 use serde::Serialize;
@@ -79,6 +79,8 @@ pub fn all() -> Vec<Example> {
     all.extend(ports::prefixes());
     all.extend(ports::settings());
     all.extend(flows::examples());
+    all.extend(routes::examples());
+    all.extend(routes::multicast());
     all
 }
 

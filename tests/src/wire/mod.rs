@@ -12,5 +12,6 @@ mod examples;
 mod flows;
 mod ports;
 pub mod record;
+mod routes;
 
 pub use examples::{Example, all};

@@ -38,7 +38,7 @@ impl Setting {
         let mut space = ReservationSpace::default();
         let mut vpc = VpcPort::new(GUEST.config(0), &mut space).unwrap();
         let out = route(everywhere(true), RouterTarget::InternetGateway(None));
-        vpc.add_route(out).unwrap();
+        vpc.add_route(&out.into(), &mut space).unwrap();
         let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
         let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
         let policy = |vpc: &VpcPort| PolicyRules {

@@ -33,6 +33,7 @@ fn flow([guest, peer, seen]: Ports, protocol: Protocol) -> ModelFlow {
         key: key(guest),
         far_key: key(seen),
         binding: None,
+        way: None,
         lease: None,
         allowed_by: None,
         tracker: is_tcp.then(|| Tracker::open(Direction::Out, &ack).unwrap()),

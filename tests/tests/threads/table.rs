@@ -65,6 +65,7 @@ fn new_flow(key: FlowKey, far_key: FlowKey) -> NewFlow {
         key,
         far_key,
         binding: None,
+        way: None,
         lease: None,
         allowed_by: None,
         tracker: None,

@@ -204,6 +204,12 @@ impl Frame for Packet {
     fn offload(&self) -> Offload {
         self.offload
     }
+
+    fn copy(&self) -> Option<Self> {
+        let mut copy = self.pool.packet_of(self.bytes());
+        copy.set_offload(self.offload);
+        Some(copy)
+    }
 }
 
 impl Drop for Packet {
