@@ -46,6 +46,7 @@ pub enum BenchHost {}
 
 impl Host for BenchHost {
     type Lock<T: Send> = SystemLock<T>;
+    type Token<T: Send> = SystemLock<T>;
     type Observer = Blind;
 }
 

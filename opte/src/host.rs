@@ -40,6 +40,9 @@ impl Observer for Blind {
 pub trait Host: Send + Sync + 'static {
     /// Its lock.
     type Lock<T: Send>: Lock<T>;
+    /// Its lock for what takes long: who holds it makes devices and waits for other programs. No
+    /// packet asks for it.
+    type Token<T: Send>: Lock<T>;
     /// Its observer.
     type Observer: Observer;
 }

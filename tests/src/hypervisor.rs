@@ -74,6 +74,7 @@ pub enum TestHost {}
 
 impl Host for TestHost {
     type Lock<T: Send> = SystemLock<T>;
+    type Token<T: Send> = SystemLock<T>;
     type Observer = Recorder;
 }
 

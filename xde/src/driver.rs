@@ -69,7 +69,7 @@ pub struct Driver<H: Host> {
     pub(crate) counters: Counters,
     /// The port whose turn it is to be looked after.
     next_upkeep: AtomicU32,
-    management: H::Lock<Management<H>>,
+    management: H::Token<Management<H>>,
 }
 
 impl<H: Host> Driver<H> {
@@ -88,7 +88,7 @@ impl<H: Host> Driver<H> {
             copies: Counts::default(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
-            management: H::Lock::new(Management::new(published, options.seed)),
+            management: H::Token::new(Management::new(published, options.seed)),
         }
     }
 

@@ -27,5 +27,6 @@ pub enum StdHost {}
 
 impl Host for StdHost {
     type Lock<T: Send> = StdLock<T>;
+    type Token<T: Send> = StdLock<T>;
     type Observer = Blind;
 }

@@ -46,6 +46,7 @@ enum ModelHost {}
 
 impl Host for ModelHost {
     type Lock<T: Send> = ModelLock<T>;
+    type Token<T: Send> = ModelLock<T>;
     type Observer = Blind;
 }
 

@@ -17,6 +17,7 @@ pub struct LinuxHost;
 
 impl Host for LinuxHost {
     type Lock<T: Send> = MutexLock<T>;
+    type Token<T: Send> = MutexLock<T>;
     type Observer = Log;
 }
 

@@ -54,6 +54,7 @@ impl<T: Send> Lock<T> for TestLock<T> {
 
 impl Host for TestHost {
     type Lock<T: Send> = TestLock<T>;
+    type Token<T: Send> = TestLock<T>;
     type Observer = Blind;
 }
 
