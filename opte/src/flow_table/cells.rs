@@ -8,6 +8,7 @@
 //! cell has a lock of its own, so packets of different flows never wait for each other. A chunk is
 //! made when it is needed first, and stays until the table ends.
 
+use super::memory_for;
 use crate::flow::Flow;
 use crate::host::{Host, Lock};
 use crate::slot::Slot;
@@ -93,7 +94,8 @@ impl<H: Host> Cells<H> {
         }
     }
 
-    /// Takes a number, whose cells are empty. `None`: all are taken.
+    /// Takes a number, whose cells are empty. `None`: all are taken, or there is no memory for
+    /// more.
     pub fn take(&self) -> Option<u32> {
         self.free.with(|free| {
             if free.taken >= free.limit {
@@ -150,8 +152,7 @@ impl<H: Host> Cells<H> {
 
 fn fresh_chunk<H: Host>() -> Option<Box<[Cell<H>; CHUNK]>> {
     // By way of a slice: an array would be made on the stack first.
-    let cells: Box<[Cell<H>]> = (0..CHUNK).map(|_| Cell::default()).collect();
-    cells.try_into().ok()
+    memory_for(CHUNK, Cell::default)?.try_into().ok()
 }
 
 #[cfg(test)]

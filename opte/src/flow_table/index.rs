@@ -14,6 +14,7 @@
 //! of neighbouring shards are made together, so that a reader finds its way by a few bytes that all
 //! packets use, and waits for one line of memory only: that of the entry.
 
+use super::memory_for;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -135,7 +136,7 @@ impl Array<'_> {
         None
     }
 
-    /// Enters a cell. False if the array has its full size and is full. Under the lock.
+    /// Enters a cell. False if the array is full and cannot grow. Under the lock.
     pub fn insert(&self, hash: u64, cell: u32) -> bool {
         let Some(count) = self.used.get(self.shard) else { return false };
         let used = count.load(Ordering::Relaxed);
@@ -161,16 +162,21 @@ impl Array<'_> {
         self.store(at, word);
     }
 
-    /// Doubles the array.
+    /// Doubles the array. False if it has its full size, or there is no memory.
     fn grow(&self) -> bool {
         let bits = u32::from(self.bits.load(Ordering::Relaxed));
         let old = if bits == 0 { 0 } else { 1 << bits };
         let (part, part_bits) = part_of(old);
         let Some(fresh) = self.group.parts.get(part) else { return false };
-        fresh.get_or_init(|| {
-            Box::new((0..GROUP << part_bits).map(|_| AtomicU64::new(EMPTY)).collect())
+        let mut words = Vec::new();
+        let made = fresh.get_or_try_init(|| {
+            let entries = memory_for(GROUP << part_bits, || AtomicU64::new(EMPTY));
+            entries.map(Box::new).ok_or(())
         });
-        let words: Vec<u64> = (0..old).map(|at| self.load(at)).filter(|w| *w != EMPTY).collect();
+        if made.is_err() || words.try_reserve_exact(old).is_err() {
+            return false;
+        }
+        words.extend((0..old).map(|at| self.load(at)).filter(|word| *word != EMPTY));
         (0..old).for_each(|at| self.store(at, EMPTY));
         let bits = if bits == 0 { FIRST_BITS } else { bits + 1 };
         self.bits.store(bits as u8, Ordering::Release);

@@ -303,3 +303,12 @@ impl<H: Host> FlowTable<H> {
         })
     }
 }
+
+/// So many values in one piece of memory, which may be large. `None` if there is none: the table is
+/// full then, and the host lives on.
+fn memory_for<T>(count: usize, make: impl Fn() -> T) -> Option<Box<[T]>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).ok()?;
+    values.extend((0..count).map(|_| make()));
+    Some(values.into_boxed_slice())
+}
