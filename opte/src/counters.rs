@@ -129,6 +129,18 @@ impl Counters {
         }
     }
 
+    /// What the packets of one direction came to, drops aside.
+    pub fn side(&self, direction: Direction) -> SideTally {
+        let Some(side) = self.sides.get(direction.index()) else { return SideTally::default() };
+        SideTally {
+            packets: side.packets.load(Ordering::Relaxed),
+            bytes: side.bytes.load(Ordering::Relaxed),
+            hits: side.hits.load(Ordering::Relaxed),
+            misses: side.misses.load(Ordering::Relaxed),
+            replies: side.replies.load(Ordering::Relaxed),
+        }
+    }
+
     /// Packets that were dropped for `reason`.
     pub fn drops(&self, direction: Direction, reason: DropReason) -> u64 {
         let side = self.sides.get(direction.index());

@@ -6,7 +6,7 @@
 //!
 //! From the bottom up: addresses ([`MacAddr`], [`IpCidr`], [`Vni`], [`DomainName`]), packet
 //! vocabulary ([`Direction`], [`Protocol`], [`FlowId`]), and the wire of requests
-//! ([`frame`], [`OpteError`]). Nothing here knows a network's configuration (that is
+//! ([`frame`], [`ioctl`], [`OpteError`]). Nothing here knows a network's configuration (that is
 //! `oxide-vpc-api`) or processes a packet (that is `opte`).
 
 #![no_std]
@@ -19,6 +19,7 @@ mod domain;
 mod error;
 mod flow;
 pub mod frame;
+pub mod ioctl;
 mod mac;
 mod vni;
 
