@@ -127,11 +127,12 @@ impl<H: Host> Driver<H> {
         self.observer.tell(|| BatchBegun { frames: frames_begun, port: port.0 });
         let (device, mut batch) = (place.device, Batch::default());
         let mut source = frames.drain(..);
+        let mut looks = [const { None }; AHEAD];
         while !source.as_slice().is_empty() {
-            let ahead = look_ahead(source.as_slice(), Direction::Out, |frame| {
+            look_ahead(&mut looks, source.as_slice(), Direction::Out, |frame| {
                 Ok(Look::new(place, parse(frame, 0, Mark::GUEST)))
             });
-            for (look, mut frame) in ahead.iter().flatten().flatten().zip(source.by_ref()) {
+            for (look, mut frame) in looks.iter().flatten().flatten().zip(source.by_ref()) {
                 let (port, headers) = (&device.port, look.headers());
                 let turn = look.turn(Direction::Out, now);
                 match port.process(turn, &mut frame, headers, &mut batch) {
@@ -162,11 +163,12 @@ impl<H: Host> Driver<H> {
         self.observer.tell(|| BatchBegun { frames: frames_begun, port: NO_PORT });
         let mut batch = Arrivals::default();
         let mut source = frames.drain(..);
+        let mut looks = [const { None }; AHEAD];
         while !source.as_slice().is_empty() {
-            let ahead = look_ahead(source.as_slice(), Direction::In, |frame| {
+            look_ahead(&mut looks, source.as_slice(), Direction::In, |frame| {
                 arrival(&snapshot, frame, shape)
             });
-            for (look, frame) in ahead.iter().flatten().zip(source.by_ref()) {
+            for (look, frame) in looks.iter().flatten().zip(source.by_ref()) {
                 match look {
                     Ok(look) => {
                         if let Some(refused) = batch.deliver(look, frame, now, out) {
@@ -318,16 +320,17 @@ pub(crate) fn parse<F: Frame>(frame: &F, ether: usize, mark: Mark) -> Result<Hea
     Headers::parse(frame.head(), frame.len(), ether, mark)
 }
 
-/// Reads the first frames of a batch, and whatever their look-ups will need.
+/// Reads the first frames of a batch, and whatever their look-ups will need. Into memory of the
+/// caller's: two such lists at a time would take too much of a kernel's stack.
 #[inline]
 fn look_ahead<'a, H: Host, F: Frame>(
+    looks: &mut [Option<Result<Look<'a, H>, Stray>>; AHEAD],
     frames: &[F],
     direction: Direction,
     look: impl Fn(&F) -> Result<Look<'a, H>, Stray>,
-) -> [Option<Result<Look<'a, H>, Stray>>; AHEAD] {
-    let mut looks = [const { None }; AHEAD];
-    for (place, frame) in looks.iter_mut().zip(frames) {
-        *place = Some(look(frame));
+) {
+    for (at, place) in looks.iter_mut().enumerate() {
+        *place = frames.get(at).map(&look);
     }
     if frames.len() > 1 {
         // Each step for all frames before the next step: their waits for memory overlap.
@@ -339,7 +342,6 @@ fn look_ahead<'a, H: Host, F: Frame>(
             look.cell.into_iter().for_each(|cell| look.place.device.port.glance(cell));
         }
     }
-    looks
 }
 
 /// Frames that reach guests. What they come to is added up for as long as they go to one device.
