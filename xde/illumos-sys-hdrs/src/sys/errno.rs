@@ -8,6 +8,8 @@ use super::types::c_int;
 
 /// No such thing.
 pub const ENOENT: c_int = 2;
+/// No such device, or none any more.
+pub const ENXIO: c_int = 6;
 /// No memory.
 pub const ENOMEM: c_int = 12;
 /// An address that the caller may not use.

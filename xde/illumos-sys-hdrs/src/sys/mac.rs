@@ -39,10 +39,22 @@ pub const LINK_STATE_UP: link_state_t = 1;
 pub type mac_prop_id_t = c_uint;
 /// Largest packet without link header, in bytes.
 pub const MAC_PROP_MTU: mac_prop_id_t = 6;
+/// Permission of a property: it may be read.
+pub const MAC_PROP_PERM_READ: u8 = 1;
 
 /// Statistic: bits per second. The first of the numbers that
 /// [`mc_getstat`](super::mac_provider::mac_callbacks_t::mc_getstat) is asked for.
 pub const MAC_STAT_IFSPEED: c_uint = 1000;
+/// Statistic: packets that came in and were dropped.
+pub const MAC_STAT_IERRORS: c_uint = 1006;
+/// Statistic: bytes that came in.
+pub const MAC_STAT_RBYTES: c_uint = 1011;
+/// Statistic: packets that came in.
+pub const MAC_STAT_IPACKETS: c_uint = 1012;
+/// Statistic: bytes that went out.
+pub const MAC_STAT_OBYTES: c_uint = 1013;
+/// Statistic: packets that went out.
+pub const MAC_STAT_OPACKETS: c_uint = 1014;
 
 /// What [`mac_hw_emul`](super::mac_client::mac_hw_emul) is to do in software.
 pub type mac_emul_t = c_uint;
