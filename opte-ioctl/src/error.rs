@@ -68,9 +68,7 @@ pub(crate) fn undecodable(error: OpteError) -> Error {
 
 fn advice(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => {
-            "is the daemon running? Start it, or name its socket in XDE_SOCKET".into()
-        }
+        ErrorKind::NotFound => crate::sys::ABSENT.into(),
         ErrorKind::ConnectionRefused => {
             "the socket is there but nobody listens; is the daemon running? Start it".into()
         }

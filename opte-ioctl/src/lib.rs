@@ -16,8 +16,8 @@
 //! ```
 //!
 //! From the top down: [`OpteHdl`] turns a request into a frame and an answer into a value;
-//! `exchange` carries one frame there and one back over any stream; `sys` opens the platform's
-//! stream. Requests and answers are defined in `oxide-vpc-api`, their frame in [`opte_api::frame`].
+//! `sys` reaches the platform's engine and carries one frame there and one back. Requests and
+//! answers are defined in `oxide-vpc-api`, their frame in [`opte_api::frame`].
 //!
 //! Guarantees:
 //!
@@ -27,10 +27,9 @@
 //! * No claim of the other side is believed: sizes are bounded, memory grows with what really
 //!   arrives, and waiting has an end.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod error;
-mod exchange;
 mod sys;
 
 pub use error::Error;
@@ -53,8 +52,8 @@ pub struct OpteHdl {
 impl OpteHdl {
     /// Reaches the engine at the platform's usual place.
     ///
-    /// On Linux this is the socket named by the environment variable `XDE_SOCKET`, else
-    /// `/run/xde.sock`.
+    /// On illumos this is `/dev/xde`. On Linux this is the socket named by the environment variable
+    /// `XDE_SOCKET`, else `/run/xde.sock`.
     pub fn open() -> Result<Self, Error> {
         Self::open_at(sys::default_path())
     }

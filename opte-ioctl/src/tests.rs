@@ -5,6 +5,7 @@
 //! The handle against a host that behaves, and against hosts that do not.
 
 use super::*;
+use crate::sys::exchange;
 use opte_api::frame::{HEADER_LEN, MAX_RESPONSE, encode_answer};
 use oxide_vpc_api::request::{AddFwRule, ListPorts, SetUnderlay};
 use std::io::{self, Read, Write};

@@ -4,7 +4,8 @@
 
 //! A Unix stream socket, on which the `xde` process listens.
 
-use crate::{Error, exchange};
+use super::exchange;
+use crate::Error;
 use opte_api::frame::Header;
 use std::ffi::OsString;
 use std::io;
@@ -19,6 +20,9 @@ const SOCKET_VARIABLE: &str = "XDE_SOCKET";
 /// Longest silence within an exchange. The engine answers from memory; only making devices takes
 /// longer than milliseconds.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// What to do when there is no socket.
+pub(crate) const ABSENT: &str = "is the daemon running? Start it, or name its socket in XDE_SOCKET";
 
 pub(crate) fn default_path() -> PathBuf {
     choose_path(std::env::var_os(SOCKET_VARIABLE))

@@ -5,13 +5,19 @@
 //! The stream of each platform, one file each; this is the only place that chooses. A file defines:
 //!
 //! * `default_path() -> PathBuf`: where the engine is, unless told otherwise;
+//! * `ABSENT`: what to do when there is no engine there;
 //! * `Link::open(&Path) -> io::Result<Link>`: reaches it;
 //! * `Link::exchange(&mut self, &[u8]) -> Result<(Header, Vec<u8>), Error>`: sends one request
 //!   frame, once, and returns the answer. After an error the link is not used again.
 //!
 //! The Linux file uses nothing but Unix sockets and so serves every Unix whose engine is a process.
 
-#[cfg_attr(unix, path = "linux.rs")]
+#[cfg_attr(target_os = "illumos", path = "illumos.rs")]
+#[cfg_attr(target_os = "illumos", allow(unsafe_code, reason = "an ioctl and libdladm"))]
+#[cfg_attr(all(unix, not(target_os = "illumos")), path = "linux.rs")]
 mod platform;
 
-pub(crate) use platform::{Link, default_path};
+#[cfg(not(target_os = "illumos"))]
+pub(crate) mod exchange;
+
+pub(crate) use platform::{ABSENT, Link, default_path};

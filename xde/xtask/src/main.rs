@@ -10,6 +10,7 @@
 mod binaries;
 mod commands;
 mod inject;
+mod kmod;
 mod lab;
 mod load;
 mod peers;
@@ -84,6 +85,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build the illumos kernel module and check that the kernel's loader would take it
+    Kmod,
+    /// Build the kernel module and what goes with it, and make a package of it
+    Package,
     /// Handle labs that were left up
     Lab {
         #[command(subcommand)]
@@ -140,6 +145,8 @@ fn run(command: Command) -> Result<bool> {
         Command::Lab { command: LabCommand::Clean } => commands::demo::clean(),
         Command::Ci => commands::ci(),
         Command::Dtrace { check } => tracing::run(check),
+        Command::Kmod => commands::kmod(),
+        Command::Package => commands::package(),
         Command::Peers(options) => commands::peers::run(&options),
         Command::Load { load } => load::run(load).map(|()| true),
         Command::Inject { kind, target, count } => {

@@ -68,6 +68,14 @@ pub const BARE_TARGET: &[Tool] = &[
     tool("/usr/lib/rustlib/src/rust/library/Cargo.lock", "rust-web-src"),
 ];
 
+/// What builds the illumos kernel module.
+pub const KERNEL_MODULE: &[Tool] = &[
+    tool("/usr/bin/rustc", "rustc-web"),
+    tool("/usr/bin/cargo", "cargo-web"),
+    tool("/usr/lib/rustlib/src/rust/library/Cargo.lock", "rust-web-src"),
+    tool("ld", "binutils"),
+];
+
 /// Whether this process may do everything on this machine.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -33,6 +33,18 @@ pub fn fuzz(seconds: u32) -> Result<bool> {
     Ok(well)
 }
 
+/// Builds and checks the kernel module.
+pub fn kmod() -> Result<bool> {
+    Ok(crate::kmod::make()?.show())
+}
+
+/// Makes a package of the kernel module and what goes with it.
+pub fn package() -> Result<bool> {
+    let made = crate::kmod::package()?;
+    made.iter().for_each(|path| println!("{}", path.display()));
+    Ok(true)
+}
+
 /// Does what the machine does that takes changes in.
 pub fn ci() -> Result<bool> {
     succeeds(Cmd::new("bash").arg(root().join(".ci/run")))

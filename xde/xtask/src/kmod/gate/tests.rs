@@ -1,0 +1,187 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! A small module that is right, and what each rule says when one thing about it is wrong.
+
+use super::{Allowed, Report, check};
+use crate::kmod::build::{finish, sources};
+use crate::shell::Cmd;
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Entry points, an import, a call and a tail call of a probe, and data that refer to a function.
+const GOOD: &str = "
+    .section .text._init,\"ax\",@progbits
+    .globl _init
+    .type _init,@function
+_init:
+    push %rbp
+    mov %rsp,%rbp
+    push %rbx
+    sub $0x48,%rsp
+    mov %rax,-0x48(%rbp)
+    #1
+    call kmem_alloc@PLT
+    call __dtrace_probe_here@PLT
+    add $0x48,%rsp
+    pop %rbx
+    pop %rbp
+    ret
+    .size _init,.-_init
+    .section .text._info,\"ax\",@progbits
+    .globl _info
+    .type _info,@function
+_info:
+    push %rbp
+    mov %rsp,%rbp
+    #2
+    mov table,%rax
+    pop %rbp
+    jmp __dtrace_probe_here@PLT
+    .size _info,.-_info
+    .section .text._fini,\"ax\",@progbits
+    .globl _fini
+    .type _fini,@function
+_fini:
+    ret
+    .size _fini,.-_fini
+    .section .data.table,\"aw\",@progbits
+table:
+    .quad _fini
+    #3
+";
+
+const ALLOWED: &str = "# names\nkmem_alloc\tgenunix, kmem_alloc(9F)\n";
+
+/// Assembles and links as the module is, and checks what comes out. `change` gets the last word on
+/// its bytes.
+fn report(source: &str, change: impl FnOnce(&mut Vec<u8>)) -> Report {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("gate-{}-{number}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let (text, object) = (dir.join("module.s"), dir.join("module.o"));
+    fs::write(&text, source).unwrap();
+    Cmd::new("as").arg(&text).arg("-o").arg(&object).run().unwrap();
+    let module = finish(&object, &dir).unwrap();
+    let mut bytes = fs::read(module).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    change(&mut bytes);
+    check(&bytes, &Allowed::parse(ALLOWED).unwrap()).unwrap()
+}
+
+/// The problems of the good module with `more` at place `at`.
+fn with(at: u8, more: &str) -> Vec<String> {
+    report(&GOOD.replace(&format!("#{at}"), more), |_| {}).problems
+}
+
+#[track_caller]
+fn says(problems: Vec<String>, what: &str) {
+    assert!(problems.iter().any(|problem| problem.contains(what)), "{what}: {problems:#?}");
+}
+
+#[test]
+fn a_good_module_passes_and_is_described() {
+    let report = report(GOOD, |_| {});
+    assert_eq!(report.problems, [""; 0]);
+    assert_eq!(report.depends, ["drv/dld", "drv/ip", "misc/dls", "misc/mac"]);
+    assert_eq!(report.imports.iter().collect::<Vec<_>>(), ["kmem_alloc"]);
+    assert_eq!(report.probes["__dtrace_probe_here"], 2);
+    assert_eq!(report.frames, [(0x50, "_init".to_owned())]);
+}
+
+#[test]
+fn imports_and_exports_are_held_to_lists() {
+    says(with(1, "call kmem_free@PLT"), "imports kmem_free");
+    says(with(1, "call __udivti3@PLT"), "imports __udivti3");
+    says(report(&GOOD.replace(".globl _fini", ""), |_| {}).problems, "exports");
+    let long = format!("call __dtrace_probe_{}", "x".repeat(64));
+    says(with(1, &long), "is too long");
+    assert!(Allowed::parse("name\t\n").is_err() && Allowed::parse("name\n").is_err());
+}
+
+#[test]
+fn relocations_that_the_loader_gets_wrong_are_refused() {
+    says(with(1, "mov kmem_alloc@GOTPCREL(%rip),%rax"), "relocation of kind 42");
+    says(with(1, "call *kmem_alloc@GOTPCREL(%rip)"), "relocation of kind 41");
+    says(with(3, ".long _fini\n.long 0"), "relocation of kind 10");
+    says(with(3, ".quad kmem_alloc@TPOFF"), "relocation of kind 18");
+    let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|it| it == what);
+    // Right behind the opcode of the last jump, which ends `_info`.
+    let jump = [0x5d, 0xe9, 0, 0, 0, 0];
+    let dirty = |bytes: &mut Vec<u8>| {
+        let at = find(bytes, &jump).unwrap();
+        bytes[at + 2] = 1;
+    };
+    says(report(GOOD, dirty).problems, "is not zero before");
+}
+
+#[test]
+fn probes_are_called_and_nothing_else() {
+    says(with(1, "jne __dtrace_probe_here"), "no call");
+    says(with(3, ".quad __dtrace_probe_here"), "no call");
+    says(with(1, "lea __dtrace_probe_here(%rip),%rax"), "no call");
+    let unused = format!("{GOOD}\n.globl __dtrace_probe_unused\n.section .bss\n.quad 0\n");
+    assert_eq!(report(&unused, |_| {}).problems, [""; 0]);
+}
+
+#[test]
+fn instructions_that_a_kernel_must_not_run_are_refused() {
+    for (what, instruction) in [
+        ("floating point", "movups (%rax),%xmm0"),
+        ("floating point", "vmovdqu (%rax),%ymm1"),
+        ("floating point", "fld1"),
+        ("floating point", "movq %rax,%mm1"),
+        ("floating point", "fxsave (%rax)"),
+        ("memory of a thread", "mov %fs:0,%rax"),
+        ("privileged", "cli"),
+        ("privileged", "wrmsr"),
+        ("below the stack pointer", "mov %rax,-0x8(%rsp)"),
+        ("below the stack pointer", "mov %rax,-0x58(%rbp)"),
+    ] {
+        says(with(1, instruction), what);
+    }
+    // An address is no access, and what is above is ours.
+    assert_eq!(with(1, "lea -0x8(%rsp),%rax\nmov %rax,-0x50(%rbp)"), [""; 0]);
+    says(with(1, "sub $0x1000,%rsp"), "the frame of _init has 4176 bytes");
+}
+
+#[test]
+fn sections_that_are_never_run_or_cannot_be_loaded_are_refused() {
+    let section = |line: &str| with(3, &format!(".section {line}\n.quad 1"));
+    says(section(".init_array,\"aw\",@init_array"), "constructors");
+    says(section(".ctors,\"aw\",@progbits"), "constructors");
+    says(
+        section(".tbss,\"awT\",@nobits\n.globl there\n.type there,@tls_object\nthere:"),
+        "each thread",
+    );
+    says(section(".both,\"awx\",@progbits"), "written and executed");
+    says(section(".wide,\"aw\",@progbits\n.balign 8192"), "more than a page");
+    says(with(3, ".section .text.twice,\"axG\",@progbits,twice,comdat\nret"), "");
+    says(with(3, ".comm shared,8,8"), "exports");
+}
+
+#[test]
+fn files_of_other_kinds_are_refused() {
+    let changed = |at: usize, to: u8| report(GOOD, |bytes| bytes[at] = to).problems;
+    says(changed(16, 3), "not a relocatable");
+    says(changed(18, 3), "not a relocatable");
+    assert!(check(b"no file", &Allowed::default()).is_err());
+    // The number of sections.
+    says(report(GOOD, |bytes| bytes[60..62].fill(0xff)).problems, "extended");
+}
+
+#[test]
+fn dependencies_are_read_as_the_loader_does() {
+    let path = sources().join("depends.s");
+    let depends = fs::read_to_string(path).unwrap();
+    for name in super::sections::DEPENDS {
+        assert!(depends.contains(&format!("\"{name}\"")), "{name}");
+    }
+    let other = report(GOOD, |bytes| {
+        let at = bytes.windows(6).position(|it| it == b"drv/ip").unwrap();
+        bytes[at] = b'x';
+    });
+    says(other.problems, "depends on");
+}
