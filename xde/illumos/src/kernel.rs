@@ -300,6 +300,21 @@ pub fn split(bytes: &[u8], lengths: &[usize]) -> Message {
     message
 }
 
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dupmsg(message: *mut mblk_t) -> *mut mblk_t {
+    let Some(from) = core::ptr::NonNull::new(message) else { return message };
+    // SAFETY: a message; the copy of each block is one more window onto its data.
+    unsafe {
+        let block: *mut mblk_t = kmem_alloc(size_of::<mblk_t>(), 0).cast();
+        (*block).b_datap = from.as_ref().b_datap;
+        (*(*block).b_datap).db_ref += 1;
+        (*block).b_rptr = from.as_ref().b_rptr;
+        (*block).b_wptr = from.as_ref().b_wptr;
+        (*block).b_cont = dupmsg(from.as_ref().b_cont);
+        block
+    }
+}
+
 /// Another window onto the data of the first block.
 pub fn share(message: &Message) -> Message {
     // SAFETY: memory for a block, which becomes one like that of the message.

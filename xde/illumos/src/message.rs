@@ -12,7 +12,7 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use illumos_sys_hdrs::sys::mac_offload::mac_hcksum_clone;
-use illumos_sys_hdrs::sys::stream::{BPRI_MED, allocb, freemsg, mblk_t};
+use illumos_sys_hdrs::sys::stream::{BPRI_MED, allocb, dupmsg, freemsg, mblk_t};
 use illumos_sys_hdrs::sys::strsubr::freemsgchain;
 use opte::checksum::Sum;
 use opte::outer::Outer;
@@ -163,6 +163,15 @@ impl Message {
             block.b_cont = self.without_front(copied);
         }
         Ok(new)
+    }
+
+    /// The same packet once more, with the bytes of the first block in one of its own. Later bytes
+    /// are shared.
+    pub fn copied_front(&self) -> Result<Self, NoMemory> {
+        // SAFETY: a message of ours; what it answers is ours, too, and in no chain.
+        let copy = unsafe { Self::from_raw(dupmsg(self.as_ptr())) }.ok_or(NoMemory)?;
+        let len = copy.first().len();
+        copy.pulled_up(len)
     }
 
     /// Takes bytes off the front, frees the blocks that are empty then, and gives away the rest:
@@ -402,6 +411,19 @@ mod tests {
         let mut message = pushed.pulled_up(8).unwrap();
         message.first_mut().unwrap()[2] = b'!';
         assert_eq!((bytes(&message), bytes(&other)), (b"xy!bcdef".to_vec(), b"abcdef".to_vec()));
+    }
+
+    #[test]
+    fn a_copy_has_a_front_of_its_own() {
+        let _alone = kernel::alone();
+        let before = kernel::bytes_out();
+        let mut message = split(b"abcdef", &[4]);
+        let mut copy = message.copied_front().unwrap();
+        message.first_mut().unwrap()[0] = b'1';
+        copy.first_mut().unwrap()[0] = b'2';
+        assert_eq!((bytes(&message), bytes(&copy)), (b"1bcdef".to_vec(), b"2bcdef".to_vec()));
+        drop((message, copy));
+        assert_eq!(kernel::bytes_out(), before);
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl Frame for Packet {
     fn offload(&self) -> Offload {
         self.offload
     }
+
+    /// A copy has headers of its own, and looks at the same data behind them.
+    fn copy(&self) -> Option<Self> {
+        let message = self.message.copied_front().ok()?;
+        Some(Self { message, len: self.len, offload: self.offload })
+    }
 }
 
 /// The message with so many bytes at least in a first block of our own.

@@ -17,6 +17,7 @@ use crate::underlay::{Link, Underlay};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 use opte::frame::Rewrite;
 use opte::host::Moment;
 use opte::outer::Outer;
@@ -110,8 +111,7 @@ impl<'a> WayOut<'a> {
         Ok(())
     }
 
-    fn hop(&mut self, underlay: &Underlay, outer: &Outer) -> Result<Hop, Counter> {
-        let query = Query::new(outer.dst, outer.source_port);
+    fn hop(&mut self, underlay: &Underlay, query: Query) -> Result<Hop, Counter> {
         if let Some((_, hop)) = self.last.filter(|(last, _)| *last == query) {
             return Ok(hop);
         }
@@ -124,11 +124,18 @@ impl<'a> WayOut<'a> {
         Ok(hop)
     }
 
-    fn leave(&mut self, packet: Packet, rewrite: &Rewrite) -> Result<(), Counter> {
+    /// Sends a packet to the host that its outer headers name, or by way of another.
+    fn leave(
+        &mut self,
+        packet: Packet,
+        rewrite: &Rewrite,
+        way: Option<Ipv6Addr>,
+    ) -> Result<(), Counter> {
         let outer = rewrite.outer.as_ref().ok_or(Counter::BadMessage)?;
         let ways = self.ways.clone();
         let underlay = ways.underlay.as_ref().ok_or(Counter::NoUnderlay)?;
-        let hop = self.hop(underlay, outer)?;
+        let query = Query::new(way.unwrap_or(outer.dst), outer.source_port);
+        let hop = self.hop(underlay, query)?;
         let link = underlay.links.get(usize::from(hop.link)).ok_or(Counter::NoUnderlay)?;
         let (exports, counters) = (&self.state.exports, &self.state.counters);
         let mut messages =
@@ -158,7 +165,12 @@ impl<'a> WayOut<'a> {
 
 impl Egress<Packet> for WayOut<'_> {
     fn to_underlay(&mut self, frame: Packet, rewrite: &Rewrite) {
-        let outcome = self.leave(frame, rewrite);
+        let outcome = self.leave(frame, rewrite, None);
+        self.count(outcome);
+    }
+
+    fn to_next_hop(&mut self, frame: Packet, rewrite: &Rewrite, next_hop: Ipv6Addr) {
+        let outcome = self.leave(frame, rewrite, Some(next_hop));
         self.count(outcome);
     }
 
@@ -172,7 +184,8 @@ impl Egress<Packet> for WayOut<'_> {
     fn answer(&mut self, bytes: Vec<u8>, outer: &Outer) {
         let rewrite = Rewrite { strip: 0, outer: Some(*outer) };
         let message = Message::of(&bytes).map_err(|_| Counter::NoMemory);
-        let outcome = message.and_then(|message| self.leave(Packet::of_ours(message), &rewrite));
+        let outcome =
+            message.and_then(|message| self.leave(Packet::of_ours(message), &rewrite, None));
         self.count(outcome);
     }
 
