@@ -21,6 +21,7 @@ use crate::frame::{ChecksumState, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::{Host, Moment, Observer};
 use crate::meta::SLOTS;
+use crate::nat::Lease;
 use crate::policy::Policy;
 use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
@@ -403,6 +404,7 @@ impl<H: Host> Port<H> {
         }
         match inserted {
             Ok(()) => {
+                flow.lease().into_iter().for_each(Lease::confirm);
                 self.counters.opened();
                 self.observer.tell(|| FlowOpened {
                     rule: rule_number(flow.allowed_by()),

@@ -85,6 +85,10 @@ drop_reasons! {
     NatProtocol = "nat_protocol",
     /// All ports of the external address are on loan.
     NatExhausted = "nat_exhausted",
+    /// The guest, or its port, has as many external ports as it may have.
+    NatLimit = "nat_limit",
+    /// The destination is mapped, but the mapping's filter does not let this remote side in.
+    NatFiltered = "nat_filtered",
     /// No guest of the VPC has the destination address.
     NoMapping = "no_mapping",
     /// No boundary serves the destination.

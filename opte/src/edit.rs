@@ -42,7 +42,7 @@ pub struct HeaderEdit {
     pub src_port: Option<u16>,
     /// TCP or UDP destination port.
     pub dst_port: Option<u16>,
-    /// ICMP echo identifier.
+    /// Identifier of an ICMP query.
     pub echo_id: Option<u16>,
     /// Outer headers.
     pub outer: OuterEdit,
@@ -86,7 +86,7 @@ impl HeaderEdit {
         key = self.src_ip.map_or(key, |ip| key.with_src(ip));
         key = self.dst_ip.map_or(key, |ip| key.with_dst(ip));
         if key.is_icmp() {
-            let id = self.echo_id.filter(|_| key.is_echo());
+            let id = self.echo_id.filter(|_| key.is_query());
             return id.map_or(key, |id| key.with_dst_port(id));
         }
         if !matches!(key.protocol(), Protocol::TCP | Protocol::UDP) {

@@ -70,7 +70,7 @@ pub struct Flow<H: Host> {
     tracker: H::Lock<Tracker>,
     /// The tracker's state, for those who only look; [`NO_TCP`] if this is no TCP flow.
     tcp_state: AtomicU8,
-    _lease: Option<Lease>,
+    lease: Option<Lease>,
 }
 
 /// What a decided walk makes a flow of.
@@ -85,7 +85,7 @@ pub struct NewFlow {
     pub binding: Option<NatBinding>,
     /// Which of several equal ways it takes.
     pub way: Option<Way>,
-    /// The external port on loan.
+    /// Its share in the mapping, if the external port is on loan.
     pub lease: Option<Lease>,
     /// The rule that let it be.
     pub allowed_by: Option<RuleId>,
@@ -116,7 +116,7 @@ impl<H: Host> Flow<H> {
             way: AtomicU32::new(new.way.map_or(Way::NONE, |way| way.0)),
             tcp_state: AtomicU8::new(new.tracker.map_or(NO_TCP, |tracker| tracker.state() as u8)),
             tracker: H::Lock::new(new.tracker.unwrap_or_default()),
-            _lease: new.lease,
+            lease: new.lease,
         }
     }
 
@@ -134,6 +134,11 @@ impl<H: Host> Flow<H> {
         self.key(self.opening.direction)
     }
 
+    /// Its share in the mapping that it is translated by, if the external port is on loan.
+    pub const fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
     /// How it is translated: what its two keys say.
     pub fn binding(&self) -> Option<NatBinding> {
         let [out, inbound] = &self.keys;
@@ -142,7 +147,7 @@ impl<H: Host> Flow<H> {
             Translated::Address => false,
             Translated::Port => true,
         };
-        let private_port = if out.is_echo() { out.dst_port() } else { out.src_port() };
+        let private_port = if out.is_query() { out.dst_port() } else { out.src_port() };
         Some(NatBinding {
             private_ip: out.src(),
             external_ip: inbound.dst(),
@@ -158,7 +163,12 @@ impl<H: Host> Flow<H> {
 
     /// The same, as if it were opened that way.
     pub(crate) fn connection_from(&self, opened: Direction) -> Connection {
-        Connection { opened, binding: self.binding(), way: self.way() }
+        Connection {
+            opened,
+            binding: self.binding(),
+            leased: self.lease.is_some(),
+            way: self.way(),
+        }
     }
 
     /// Which of several equal ways its outbound packets take.

@@ -19,7 +19,7 @@ const ONE_WAY: u64 = 1 << 16;
 ///
 /// Words 0 and 1 are the source, 2 and 3 the destination (IPv4 as IPv4-mapped addresses), 4 is
 /// source port, destination port, a mark, protocol, and family. For ICMP the source port is
-/// type and code, and the destination port the echo identifier, zero for other messages.
+/// type and code, and the destination port the identifier of a query, zero for other messages.
 #[derive(Clone, Copy, Eq)]
 pub struct FlowKey([u64; 5]);
 
@@ -141,27 +141,27 @@ impl FlowKey {
         }
     }
 
-    /// An echo request or reply.
-    pub const fn is_echo(&self) -> bool {
-        self.is_icmp() && echo_twin(self.protocol(), self.icmp_kind()).is_some()
+    /// An ICMP query or its answer: an echo (RFC 792; RFC 4443, section 4) or timestamp message.
+    pub const fn is_query(&self) -> bool {
+        self.is_icmp() && query_twin(self.protocol(), self.icmp_kind()).is_some()
     }
 
-    /// An echo request.
-    pub const fn is_echo_request(&self) -> bool {
+    /// An ICMP query.
+    pub const fn is_query_request(&self) -> bool {
         matches!(
             (self.protocol(), self.icmp_kind()),
-            (Protocol::ICMP, [8, 0]) | (Protocol::ICMPV6, [128, 0])
+            (Protocol::ICMP, [8 | 13, 0]) | (Protocol::ICMPV6, [128, 0])
         )
     }
 
-    /// The key that answers to packets of this key have. ICMP messages other than echo have no
+    /// The key that answers to packets of this key have. ICMP messages other than queries have no
     /// answer of their own: their mirror is a key that no packet ever has.
     pub fn mirror(&self) -> Self {
         let [s0, s1, d0, d1, last] = self.0;
         let low = last & 0xffff_ffff;
         let ports = if !self.is_icmp() {
             u64::from(self.dst_port()) << 48 | u64::from(self.src_port()) << 32 | low
-        } else if let Some([kind, code]) = echo_twin(self.protocol(), self.icmp_kind()) {
+        } else if let Some([kind, code]) = query_twin(self.protocol(), self.icmp_kind()) {
             let twin = u64::from(u16::from_be_bytes([kind, code]));
             twin << 48 | u64::from(self.dst_port()) << 32 | low
         } else {
@@ -212,10 +212,12 @@ impl fmt::Debug for FlowKey {
     }
 }
 
-const fn echo_twin(protocol: Protocol, kind: [u8; 2]) -> Option<[u8; 2]> {
+const fn query_twin(protocol: Protocol, kind: [u8; 2]) -> Option<[u8; 2]> {
     match (protocol, kind) {
         (Protocol::ICMP, [8, 0]) => Some([0, 0]),
         (Protocol::ICMP, [0, 0]) => Some([8, 0]),
+        (Protocol::ICMP, [13, 0]) => Some([14, 0]),
+        (Protocol::ICMP, [14, 0]) => Some([13, 0]),
         (Protocol::ICMPV6, [128, 0]) => Some([129, 0]),
         (Protocol::ICMPV6, [129, 0]) => Some([128, 0]),
         _ => None,
@@ -286,7 +288,8 @@ mod tests {
         for key in [
             key(Protocol::TCP, [1, 2]),
             key(Protocol::ICMP, [0x0800, 77]),
-            key(Protocol::ICMP, [0x0d00, 0]),
+            key(Protocol::ICMP, [0x0d00, 77]),
+            key(Protocol::ICMP, [0x0f00, 0]),
             key(Protocol(47), [0, 0]),
         ] {
             assert_eq!(key.mirror().mirror(), key);
@@ -299,9 +302,9 @@ mod tests {
 
     #[test]
     fn one_way_messages_have_no_answer() {
-        let timestamp = key(Protocol::ICMP, [0x0d00, 0]);
-        let from_peer = FlowKey::new(timestamp.dst(), timestamp.src(), Protocol::ICMP, [0x0d00, 0]);
-        assert_ne!(timestamp.mirror(), from_peer);
+        let information = key(Protocol::ICMP, [0x0f00, 0]);
+        let (src, dst) = (information.dst(), information.src());
+        assert_ne!(information.mirror(), FlowKey::new(src, dst, Protocol::ICMP, [0x0f00, 0]));
     }
 
     #[test]

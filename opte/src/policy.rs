@@ -47,11 +47,20 @@ pub struct IdleLimits {
     pub icmp: u64,
     /// Everything else, in milliseconds.
     pub other: u64,
+    /// Flows that have a share in a mapping, and are not TCP, are kept alive by what goes out alone:
+    /// nobody outside can keep a mapping (RFC 4787, REQ-6).
+    pub mapped_by_outbound: bool,
 }
 
 impl Default for IdleLimits {
     fn default() -> Self {
-        Self { tcp: Timeouts::default(), udp: 300_000, icmp: 60_000, other: 120_000 }
+        Self {
+            tcp: Timeouts::default(),
+            udp: 300_000,
+            icmp: 60_000,
+            other: 120_000,
+            mapped_by_outbound: false,
+        }
     }
 }
 

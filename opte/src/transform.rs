@@ -69,7 +69,7 @@ enum Kind {
     Tcp,
     Udp,
     Echo,
-    /// ICMP messages other than echo.
+    /// ICMP messages other than queries.
     Icmp,
     /// Addresses only.
     Other,
@@ -116,7 +116,7 @@ impl Transform {
             _ if new == *key => Kind::Untouched,
             Protocol::TCP => Kind::Tcp,
             Protocol::UDP => Kind::Udp,
-            _ if key.is_echo() => Kind::Echo,
+            _ if key.is_query() => Kind::Echo,
             Protocol::ICMP | Protocol::ICMPV6 => Kind::Icmp,
             _ => Kind::Other,
         };

@@ -45,6 +45,8 @@ pub struct Connection {
     pub binding: Option<NatBinding>,
     /// Which of several equal ways its outbound packets take, once one of them has taken one.
     pub way: Option<Way>,
+    /// Its external port is on loan: it has a share in a mapping.
+    pub leased: bool,
 }
 
 /// The inner frame, for rules that answer packets.
@@ -74,7 +76,7 @@ pub struct Walk<'a> {
     pub binding: Option<NatBinding>,
     /// Which of several equal ways the packet took, or is to take.
     pub way: Option<Way>,
-    /// The external port on loan for it, if the walk took one.
+    /// The share in a mapping that the walk took for it.
     pub lease: Option<Lease>,
     /// The rule that let the connection be.
     pub allowed_by: Option<RuleId>,

@@ -15,6 +15,7 @@ use crate::commands::life::LifeCommand;
 use crate::commands::manual::ManualCommand;
 use crate::commands::mapping::MappingCommand;
 use crate::commands::multicast::MulticastCommand;
+use crate::commands::nat::NatCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
@@ -113,6 +114,8 @@ pub enum Command {
     Mapping(MappingCommand),
     #[command(flatten)]
     External(ExternalCommand),
+    #[command(flatten)]
+    Nat(NatCommand),
     #[command(flatten)]
     Prefix(PrefixCommand),
     #[command(flatten)]

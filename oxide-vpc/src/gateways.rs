@@ -92,15 +92,17 @@ fn only(external: &ExternalIps, holds: impl Fn(IpAddr) -> bool) -> ExternalIps {
     }
 }
 
-/// Checks a map for these addresses of both families.
+/// Checks a map for these addresses of both families, and others of the port.
 pub fn check<'a>(
     map: &GatewayMap,
     external: impl Iterator<Item = &'a ExternalIps>,
+    others: impl Iterator<Item = IpAddr>,
 ) -> Result<(), OpteError> {
     if map.len() > MAX_GATEWAYS || map.values().any(|uuids| uuids.len() > MAX_GATEWAYS) {
         return Err(OpteError::Limit { what: "gateways".into(), limit: MAX_GATEWAYS as u64 });
     }
-    let ours: BTreeSet<IpAddr> = external.flat_map(ExternalIps::addresses).collect();
+    let ours = external.flat_map(ExternalIps::addresses).chain(others);
+    let ours: BTreeSet<IpAddr> = ours.collect();
     for (ip, uuids) in map {
         if !ours.contains(ip) {
             let why = format!("{ip} is no external address of the port");
@@ -166,7 +168,7 @@ mod tests {
         };
         let uuids = |numbers: &&[u128]| numbers.iter().map(|n| Uuid::from_u128(*n)).collect();
         let map = map.iter().map(|(last, numbers)| (ip(*last), uuids(numbers))).collect();
-        assert_eq!(check(&map, [&external].into_iter()), Ok(()));
+        assert_eq!(check(&map, [&external].into_iter(), core::iter::empty()), Ok(()));
         Gateways::new(&external, &map, &settings)
     }
 
@@ -226,7 +228,8 @@ mod tests {
         let external = ExternalIps { floating: [ip].into(), ..ExternalIps::default() };
         let refused = |ip: IpAddr, uuid: u128| {
             let map = [(ip, [Uuid::from_u128(uuid)].into())].into();
-            check(&map, [&external].into_iter()).map_err(|error| error.to_string())
+            check(&map, [&external].into_iter(), core::iter::empty())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(refused(ip, 7), Ok(()));
         assert!(refused([192, 0, 2, 2].into(), 7).unwrap_err().contains("192.0.2.2"));

@@ -27,6 +27,7 @@ pub fn idle_limits(settings: &PortSettings) -> IdleLimits {
         udp: millis(idle.udp),
         icmp: millis(idle.icmp),
         other: millis(idle.other),
+        mapped_by_outbound: settings.nat.outbound_refresh_only,
     }
 }
 

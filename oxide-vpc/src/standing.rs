@@ -7,12 +7,16 @@
 //! the connections that it has, for a time or without one.
 
 use crate::meta::GatewayId;
+use crate::nat::by_inside;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use opte::cut::CutReason;
 use opte::host::Moment;
 use opte::meta::MetaValue;
 use opte::nat::NatBinding;
+use opte::walk::Walk;
+use opte_api::{IpCidr, Protocol};
+use oxide_vpc_api::PortForward;
 
 /// How long an address that was taken away stands for the connections that it has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,52 +48,108 @@ impl Served {
     }
 }
 
-/// An external address and what it serves.
+/// What external addresses stand for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Serves {
+    /// One is the guest's own.
+    Guest,
+    /// Each stands for the address of this prefix with the same host bits.
+    Prefix(IpCidr),
+    /// These ports of each, first to last, are lent to the guest's endpoints.
+    Range(u16, u16),
+    /// Some ports of one lead to ports of the guest.
+    Forward(PortForward),
+}
+
+impl Serves {
+    /// Ports of the address are shared out, not the address.
+    const fn shares(&self) -> bool {
+        matches!(self, Self::Range(..))
+    }
+}
+
+/// The translation of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Translation {
+    /// The protocol of its packets.
+    pub protocol: Protocol,
+    /// How they are translated.
+    pub binding: NatBinding,
+    /// The external port is on loan.
+    pub leased: bool,
+}
+
+impl Translation {
+    /// That of the connection that a walk is about.
+    pub fn of(walk: &Walk<'_>) -> Option<Self> {
+        let leased = walk.connection.is_some_and(|connection| connection.leased);
+        Some(Self { protocol: walk.key()?.protocol(), binding: walk.binding?, leased })
+    }
+}
+
+/// External addresses and what they serve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Service {
-    /// The address.
-    pub ip: IpAddr,
-    /// First and last port of a range for source NAT; `None` for an address of the guest's own.
-    pub ports: Option<(u16, u16)>,
-    /// What it serves.
+    /// The addresses.
+    pub prefix: IpCidr,
+    /// What they stand for.
+    pub serves: Serves,
+    /// Which gateways they serve.
     pub served: Served,
-    /// Set if it was taken away.
+    /// Set if they were taken away.
     pub until: Option<Until>,
 }
 
 impl Service {
-    fn holds(&self, binding: &NatBinding) -> bool {
-        match (self.ports, binding.external_port) {
-            (None, None) => true,
-            (Some((first, last)), Some(port)) => (first..=last).contains(&port),
+    fn holds(&self, of: &Translation) -> bool {
+        let NatBinding { private_ip, external_ip, external_port, .. } = of.binding;
+        match (self.serves, external_port) {
+            (Serves::Guest, None) => true,
+            (Serves::Prefix(inside), None) => {
+                inside.contains(private_ip)
+                    && inside.host_bits(private_ip) == self.prefix.host_bits(external_ip)
+            }
+            (Serves::Range(first, last), Some(port)) => of.leased && (first..=last).contains(&port),
+            (Serves::Forward(forward), Some(_)) => {
+                !of.leased
+                    && forward.protocol == of.protocol
+                    && by_inside(&forward, private_ip, of.binding.private_port) == Some(of.binding)
+            }
             _ => false,
         }
     }
 
+    /// It is a port forward that has the external tuple.
+    fn forwards(&self, of: &Translation) -> bool {
+        let Serves::Forward(forward) = self.serves else { return false };
+        let ports = forward.external_ports;
+        let within = |port: u16| ports.first <= port && port <= ports.last;
+        forward.protocol == of.protocol && of.binding.external_port.is_some_and(within)
+    }
+
     /// Says the same of the same, whether it was taken away or not.
     pub fn is_like(&self, other: &Self) -> bool {
-        (self.ip, self.ports, self.served) == (other.ip, other.ports, other.served)
+        (self.prefix, self.serves, self.served) == (other.prefix, other.serves, other.served)
     }
 }
 
 /// All services of a port's external addresses.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// By address.
+    /// Those of one address, by address; then those of more.
     services: Vec<Service>,
+    /// How many are of one address.
+    single: usize,
 }
 
 impl Standing {
     /// What these stand for.
     pub fn new(services: impl IntoIterator<Item = Service>) -> Self {
         let mut services: Vec<Service> = services.into_iter().collect();
-        services.sort_by_key(|service| service.ip.to_bits());
-        Self { services }
-    }
-
-    /// All services.
-    pub fn services(&self) -> &[Service] {
-        &self.services
+        let is_wide = |service: &Service| service.prefix.host_len() > 0;
+        services.sort_by_key(|service| (is_wide(service), service.prefix.addr().to_bits()));
+        let single = services.partition_point(|service| !is_wide(service));
+        Self { services, single }
     }
 
     /// Those that were taken away and stand for connections that they have.
@@ -97,50 +157,58 @@ impl Standing {
         self.services.iter().filter(|service| service.until.is_some())
     }
 
+    /// The services of an address.
+    fn at(&self, ip: IpAddr) -> impl Iterator<Item = &Service> + Clone {
+        let (single, wide) = self.services.split_at_checked(self.single).unwrap_or_default();
+        let bits = ip.to_bits();
+        let from = single.partition_point(|service| service.prefix.addr().to_bits() < bits);
+        let behind = single.get(from..).unwrap_or_default().iter();
+        let own = behind.take_while(move |service| service.prefix.addr().to_bits() == bits);
+        own.chain(wide.iter().filter(move |service| service.prefix.contains(ip)))
+    }
+
     /// Whether a translation still stands for connections through `gateway`, or for one that was
     /// opened from outside: for good (`None`), or as an address that was taken away.
     pub fn of(
         &self,
         gateway: Option<GatewayId>,
-        binding: &NatBinding,
+        of: &Translation,
     ) -> Result<Option<Until>, CutReason> {
-        let ip = binding.external_ip.to_bits();
-        let from = self.services.partition_point(|service| service.ip.to_bits() < ip);
-        let same_address = || {
-            let behind = self.services.get(from..).unwrap_or_default();
-            behind.iter().take_while(|service| service.ip.to_bits() == ip)
-        };
+        let same_address = || self.at(of.binding.external_ip);
+        let live = || same_address().filter(|service| service.until.is_none());
+        if live().any(|service| service.forwards(of) && !service.holds(of)) {
+            return Err(CutReason::TranslatedOtherwise);
+        }
         let serves = |service: &&Service| gateway.is_none_or(|gateway| service.served.has(gateway));
-        let right = || same_address().filter(serves).filter(|service| service.holds(binding));
+        let right = || same_address().filter(serves).filter(|service| service.holds(of));
         if right().any(|service| service.until.is_none()) {
             return Ok(None);
         }
         match right().find_map(|service| service.until) {
             Some(Until::Over) => Err(CutReason::DrainOver),
             Some(until) => Ok(Some(until)),
-            None => {
-                let live = same_address().filter(|service| service.until.is_none());
-                Err(self.reason(gateway, binding, live))
-            }
+            None => Err(self.reason(gateway, of, live())),
         }
     }
 
     fn reason<'a>(
         &self,
         gateway: Option<GatewayId>,
-        binding: &NatBinding,
+        of: &Translation,
         mut live: impl Iterator<Item = &'a Service> + Clone,
     ) -> CutReason {
-        let is_pool = binding.external_port.is_some();
+        let is_pool = of.binding.external_port.is_some();
         let mut others = self.services.iter().filter(|service| service.until.is_none());
-        if live.clone().any(|service| service.holds(binding)) {
+        if live.clone().any(|service| service.holds(of)) {
             CutReason::GatewayChanged
-        } else if live.clone().any(|service| service.ports.is_some() != is_pool) {
+        } else if is_pool && !of.leased {
+            CutReason::ForwardRemoved
+        } else if live.clone().any(|service| service.serves.shares() != is_pool) {
             CutReason::TranslatedOtherwise
         } else if live.next().is_some() {
             CutReason::PoolShrunk
         } else if is_pool
-            && others.any(|o| o.ports.is_some() && gateway.is_some_and(|id| o.served.has(id)))
+            && others.any(|o| o.serves.shares() && gateway.is_some_and(|id| o.served.has(id)))
         {
             CutReason::PoolMoved
         } else {
@@ -158,16 +226,57 @@ mod tests {
     const TWO: GatewayId = GatewayId(Some(Uuid::from_u128(2)));
 
     fn service(ip: &str, ports: Option<(u16, u16)>, gateway: GatewayId) -> Service {
-        Service { ip: ip.parse().unwrap(), ports, served: Served::One(gateway), until: None }
+        let serves = ports.map_or(Serves::Guest, |(first, last)| Serves::Range(first, last));
+        Service {
+            prefix: IpCidr::host(ip.parse().unwrap()),
+            serves,
+            served: Served::One(gateway),
+            until: None,
+        }
     }
 
-    fn binding(ip: &str, external_port: Option<u16>) -> NatBinding {
-        NatBinding {
+    fn binding(ip: &str, external_port: Option<u16>) -> Translation {
+        let binding = NatBinding {
             private_ip: "10.0.0.5".parse().unwrap(),
             external_ip: ip.parse().unwrap(),
-            private_port: 0,
+            private_port: 8080,
             external_port,
-        }
+        };
+        Translation { protocol: Protocol::UDP, binding, leased: external_port.is_some() }
+    }
+
+    #[test]
+    fn forwards_and_prefixes_stand_for_exactly_what_they_map() {
+        let forward = |first_port| PortForward {
+            protocol: Protocol::UDP,
+            external_ip: "192.0.2.1".parse().unwrap(),
+            external_ports: oxide_vpc_api::PortRange { first: 80, last: 89 },
+            first_port,
+        };
+        let at = |first_port| Service {
+            serves: Serves::Forward(forward(first_port)),
+            ..service("192.0.2.1", None, ONE)
+        };
+        let pool = service("192.0.2.1", Some((1, 99)), ONE);
+        let of = |services: &[Service], port, leased| {
+            let asked = Translation { leased, ..binding("192.0.2.1", Some(port)) };
+            Standing::new(services.iter().copied()).of(Some(ONE), &asked)
+        };
+        assert_eq!(of(&[at(8080)], 80, false), Ok(None));
+        assert_eq!(of(&[at(8078), pool], 82, false), Ok(None));
+        assert_eq!(of(&[at(8078), pool], 80, false), Err(CutReason::TranslatedOtherwise));
+        assert_eq!(of(&[at(8080), pool], 80, true), Err(CutReason::TranslatedOtherwise));
+        assert_eq!(of(&[pool], 80, true), Ok(None));
+        assert_eq!(of(&[pool], 80, false), Err(CutReason::ForwardRemoved));
+        let whole = Service {
+            prefix: "192.0.2.0/28".parse().unwrap(),
+            serves: Serves::Prefix("10.0.0.0/28".parse().unwrap()),
+            ..pool
+        };
+        let standing = Standing::new([whole]);
+        assert_eq!(standing.of(Some(ONE), &binding("192.0.2.5", None)), Ok(None));
+        let other = binding("192.0.2.6", None);
+        assert_eq!(standing.of(Some(ONE), &other), Err(CutReason::AddressGone));
     }
 
     #[test]

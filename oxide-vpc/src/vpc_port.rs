@@ -12,7 +12,7 @@ mod routing;
 
 use crate::gateways::{Denials, Gateways};
 use crate::routes::Routes;
-use crate::standing::Service;
+use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ use core::net::IpAddr;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use opte::layer::Layer;
-use opte::nat::ReservationSpace;
+use opte::nat::{Claim, Holder};
 use opte::rule::{Predicate, Rule, RuleId};
 use opte::table::Table;
 use opte_api::{Direction, IpCidr, OpteError};
@@ -40,6 +40,10 @@ pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
     prefixes: Prefixes,
+    /// Who owns what is on loan for it.
+    holder: Arc<Holder>,
+    /// External tuples that are the port's alone.
+    claims: Vec<Claim>,
     /// What was taken away and stands for connections that it has.
     retired: Vec<Service>,
     /// By number.
@@ -64,8 +68,8 @@ struct Layers {
 }
 
 impl VpcPort {
-    /// A port without rules, routes and gateway map.
-    pub fn new(config: PortConfig, space: &mut ReservationSpace) -> Result<Self, OpteError> {
+    /// A port without rules, routes and gateway map. `holder` owns what is on loan for it.
+    pub fn new(config: PortConfig, holder: Arc<Holder>) -> Result<Self, OpteError> {
         config.validate()?;
         let config = Arc::new(config);
         let mut next_rule = 0;
@@ -80,6 +84,8 @@ impl VpcPort {
             config,
             gateways: GatewayMap::new(),
             prefixes: Prefixes::default(),
+            holder,
+            claims: Vec::new(),
             retired: Vec::new(),
             firewall: Vec::new(),
             routes: Routes::default(),
@@ -89,7 +95,9 @@ impl VpcPort {
             layers,
             next_rule,
         };
-        port.rebuild_nat(space);
+        let config = PortConfig::clone(&port.config);
+        let prepared = port.prepare(config, GatewayMap::new())?;
+        port.put(prepared, None);
         Ok(port)
     }
 
@@ -98,10 +106,12 @@ impl VpcPort {
         &self.config
     }
 
-    /// Changes the configuration. Layers that may depend on it are made anew.
+    /// Changes the configuration. Layers that may depend on it are made anew. Connections that are
+    /// translated as before are not touched; those on external addresses that are gone end, or go
+    /// on as long as `until` says.
     pub fn reconfigure(
         &mut self,
-        space: &mut ReservationSpace,
+        until: Option<Until>,
         change: impl FnOnce(&mut PortConfig),
     ) -> Result<(), OpteError> {
         let mut config = PortConfig::clone(&self.config);
@@ -110,10 +120,10 @@ impl VpcPort {
         if config == *self.config {
             return Ok(());
         }
-        self.config = Arc::new(config);
+        let prepared = self.prepare(config, self.gateways.clone())?;
+        self.put(prepared, until);
         self.layers.gateway = Arc::new(gateway::layer(&self.config, &self.prefixes));
         self.layers.overlay = Arc::new(overlay::layer(&self.config));
-        self.rebuild_nat(space);
         Ok(())
     }
 

@@ -17,12 +17,12 @@ use opte_tests::setting::{
 };
 use oxide_vpc_api::multicast::{M2pEntry, SourceFilter};
 use oxide_vpc_api::request::{
-    AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, MulticastSubscribe, SetExternalIps,
-    SetFwRules, SetM2p, SetPortSettings,
+    AddRoute, AttachSubnet, ClearV2b, DelRoute, DumpCounters, DumpNatLeases, MulticastSubscribe,
+    SetExternalIps, SetFwRules, SetM2p, SetPortSettings, ShowPortSettings,
 };
 use oxide_vpc_api::{
-    Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouterTarget, SnatRange,
-    V2bEntry,
+    Attachment, ExternalIps, FirewallRule, GatewayMap, NatDependence, NatSettings, PortSettings,
+    RouterTarget, SnatRange, V2bEntry,
 };
 use std::net::IpAddr;
 use xde::driver::DriverOptions;
@@ -59,6 +59,13 @@ impl World {
             Out => self.host.from_guest(PORT, frame),
             In => self.host.from_underlay(frame),
         }
+    }
+
+    fn nat(&mut self, change: impl FnOnce(&mut NatSettings)) {
+        let port = GUEST.port();
+        let mut settings = self.host.request(&ShowPortSettings { port: port.clone() }).unwrap();
+        change(&mut settings.nat);
+        self.host.request(&SetPortSettings { port, settings }).unwrap();
     }
 
     fn must_pass(&mut self, direction: Direction, bytes: Vec<u8>) {
@@ -281,6 +288,20 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             world.external(one_to_one);
             world.must_pass(In, from_outside(&from(outside(true), floating, [53, 1000])));
             world.replace_default_route(Some(RouterTarget::Ip(PEER.ip(true))));
+        }
+        DropReason::NatLimit => {
+            world.nat(|nat| nat.limits.guest = 1);
+            world.must_pass(Out, to_outside().bytes());
+            return (Out, Packet { body: udp([1001, 53]), ..to_outside() }.bytes());
+        }
+        DropReason::NatFiltered => {
+            world.nat(|nat| nat.filtering.udp = NatDependence::AddressAndPortDependent);
+            world.must_pass(Out, to_outside().bytes());
+            let leases = DumpNatLeases { port: GUEST.port(), after: None, limit: 1 };
+            let lease = world.host.request(&leases).unwrap().leases[0].place;
+            let stranger = "198.51.100.99".parse().unwrap();
+            let ports = [53, lease.external_port];
+            return (In, from_outside(&from(stranger, lease.external_ip, ports)));
         }
         DropReason::ExternalInside => {
             let subnet = "198.18.5.0/24".parse().unwrap();

@@ -24,6 +24,7 @@ use opte::frame::{Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
+use opte::nat::ReservationSpace;
 use opte::outer::Outer;
 use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
@@ -65,6 +66,8 @@ pub struct Driver<H: Host> {
     published: Arc<Published<H>>,
     /// Copies of packets to groups.
     pub(crate) copies: Counts,
+    /// Who owns what outside.
+    pub(crate) space: Arc<ReservationSpace>,
     /// Packets that reached no port.
     pub(crate) counters: Counters,
     /// The port whose turn it is to be looked after.
@@ -81,14 +84,16 @@ impl<H: Host> Driver<H> {
     /// The same with other options.
     pub fn with_options(options: DriverOptions, observer: H::Observer) -> Self {
         let published = Arc::new(Published::new(Snapshot::empty(options.seed)));
+        let space = ReservationSpace::new::<H>(options.seed.rotate_left(17) ^ 0x6e61_7420);
         Self {
             options,
             observer: Arc::new(observer),
             published: published.clone(),
             copies: Counts::default(),
+            space: space.clone(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
-            management: H::Token::new(Management::new(published, options.seed)),
+            management: H::Token::new(Management::new(published, space, options.seed)),
         }
     }
 
@@ -101,6 +106,7 @@ impl<H: Host> Driver<H> {
         header: Header,
         body: &[u8],
     ) -> Vec<u8> {
+        self.space.tick(now);
         let code = header.code;
         self.observer.tell(|| ControlBegun { code });
         let answer = by_version(header, body, |header, body| {
@@ -118,6 +124,7 @@ impl<H: Host> Driver<H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
+        self.space.tick(now);
         let snapshot = self.snapshot();
         let Some(place) = snapshot.device(port) else {
             frames.drain(..).for_each(|_| self.lost(Direction::Out));
@@ -158,6 +165,7 @@ impl<H: Host> Driver<H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
+        self.space.tick(now);
         let snapshot = self.snapshot();
         let frames_begun = frames.len() as u32;
         self.observer.tell(|| BatchBegun { frames: frames_begun, port: NO_PORT });
@@ -242,6 +250,7 @@ impl<H: Host> Driver<H> {
     /// Does a small part of the same, for which no packet waits long. True: there is more to do; to
     /// be called again soon, between packets.
     pub fn upkeep(&self, now: Moment) -> bool {
+        self.space.tick(now);
         if self.published.is_over(now) {
             self.management.with(|management| management.end_drains(now));
         }

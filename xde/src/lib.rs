@@ -32,6 +32,7 @@ pub mod boundary;
 mod dispatch;
 pub mod driver;
 mod dump;
+mod dump_nat;
 mod flow_dump;
 pub mod host;
 mod management;

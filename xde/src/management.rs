@@ -10,14 +10,13 @@
 
 use crate::dispatch::serve;
 use crate::driver::Driver;
-use crate::dump;
-use crate::flow_dump;
 use crate::host::{Moment, Platform, PortId};
 use crate::multicast::{Groups, Told};
 use crate::port_life::{CHANGE, CLEAR, LOOK};
 use crate::publication::rules;
 use crate::snapshot::Published;
 use crate::switch::Device;
+use crate::{dump, dump_nat, flow_dump};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -58,7 +57,7 @@ pub(crate) struct Management<H: Host> {
     pub published: Arc<Published<H>>,
     pub multicast: Told,
     pub groups: Arc<Groups>,
-    pub space: ReservationSpace,
+    pub space: Arc<ReservationSpace>,
     pub seed: u64,
     underlay: Vec<String>,
     next_id: u32,
@@ -66,7 +65,7 @@ pub(crate) struct Management<H: Host> {
 
 impl<H: Host> Management<H> {
     /// Nothing has been told yet.
-    pub fn new(published: Arc<Published<H>>, seed: u64) -> Self {
+    pub fn new(published: Arc<Published<H>>, space: Arc<ReservationSpace>, seed: u64) -> Self {
         Self {
             ports: BTreeMap::new(),
             maps: Arc::default(),
@@ -75,7 +74,7 @@ impl<H: Host> Management<H> {
             multicast: Told::default(),
             groups: Arc::default(),
             underlay: Vec::new(),
-            space: ReservationSpace::default(),
+            space,
             next_id: 0,
         }
     }
@@ -163,18 +162,25 @@ impl<H: Host> Management<H> {
                 self.look(&r.port, |managed| managed.device.port.clear_flows())
             }),
             AddFwRule::CODE => serve(body, |r: AddFwRule| {
-                self.change(&r.port, |vpc, _| vpc.add_firewall_rule(r.rule).map(|id| id.0))
+                self.change(&r.port, |vpc| vpc.add_firewall_rule(r.rule).map(|id| id.0))
             }),
             RemFwRule::CODE => serve(body, |r: RemFwRule| {
                 let id = RuleId(r.id);
-                self.change(&r.port, |vpc, _| Ok(vpc.remove_firewall_rule(r.direction, id)))
+                self.change(&r.port, |vpc| Ok(vpc.remove_firewall_rule(r.direction, id)))
             }),
             SetFwRules::CODE => serve(body, |r: SetFwRules| {
-                self.change(&r.port, |vpc, _| vpc.set_firewall_rules(r.rules))
+                self.change(&r.port, |vpc| vpc.set_firewall_rules(r.rules))
             }),
             AddRoute::CODE..=DelRoute::CODE
             | SetExternalIps::CODE
             | AddWeightedRoute::CODE..=DumpGateways::CODE => self.serve_routing(code, body),
+            DumpNatPools::CODE => serve(body, |DumpNatPools { port }| match port {
+                Some(port) => self.port(&port).and_then(dump_nat::pool).map(|pool| [pool].into()),
+                None => self.ports.values().map(dump_nat::pool).collect(),
+            }),
+            DumpNatLeases::CODE => serve(body, |r: DumpNatLeases| {
+                self.look(&r.port, |managed| dump_nat::leases(managed, r.after, r.limit))
+            }),
             AttachSubnet::CODE..=ListPrefixes::CODE => self.serve_prefixes(code, body),
             code => unknown(code),
         }
@@ -184,16 +190,16 @@ impl<H: Host> Management<H> {
     fn serve_prefixes(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             AttachSubnet::CODE => serve(body, |r: AttachSubnet| {
-                self.change(&r.port, |vpc, _| vpc.attach_subnet(r.subnet, r.attachment))
+                self.change(&r.port, |vpc| vpc.attach_subnet(r.subnet, r.attachment))
             }),
             DetachSubnet::CODE => serve(body, |r: DetachSubnet| {
-                self.change(&r.port, |vpc, _| vpc.detach_subnet(r.subnet))
+                self.change(&r.port, |vpc| vpc.detach_subnet(r.subnet))
             }),
             AllowCidr::CODE => serve(body, |r: AllowCidr| {
-                self.change(&r.port, |vpc, _| vpc.allow_cidr(r.cidr, r.direction))
+                self.change(&r.port, |vpc| vpc.allow_cidr(r.cidr, r.direction))
             }),
             RemoveCidr::CODE => serve(body, |r: RemoveCidr| {
-                self.change(&r.port, |vpc, _| vpc.remove_cidr(r.cidr, r.direction))
+                self.change(&r.port, |vpc| vpc.remove_cidr(r.cidr, r.direction))
             }),
             ListPrefixes::CODE => serve(body, |r: ListPrefixes| {
                 self.look(&r.port, |managed| managed.vpc.prefixes().clone())
@@ -218,11 +224,11 @@ impl<H: Host> Management<H> {
     pub fn change<T>(
         &mut self,
         name: &PortName,
-        change: impl FnOnce(&mut VpcPort, &mut ReservationSpace) -> Result<T, OpteError>,
+        change: impl FnOnce(&mut VpcPort) -> Result<T, OpteError>,
     ) -> Result<T, OpteError> {
         self.permit(name, "change it", CHANGE)?;
         let managed = self.ports.get_mut(name).ok_or_else(|| OpteError::not_found("port", name))?;
-        let answer = change(&mut managed.vpc, &mut self.space)?;
+        let answer = change(&mut managed.vpc)?;
         self.publish_port(name);
         Ok(answer)
     }
@@ -268,7 +274,7 @@ impl<H: Host> Management<H> {
         }
         let flow_limit = flow_limit(driver, &config.settings)?;
         self.check_external(None, config.families().map(|family| &family.external))?;
-        let vpc = VpcPort::new(config, &mut self.space)?;
+        let vpc = VpcPort::new(config, self.space.holder(name.as_str()))?;
         let maps = self_mappings(vpc.config())
             .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
         let id = PortId(self.next_id);

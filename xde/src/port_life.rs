@@ -44,7 +44,7 @@ impl<H: Host> Management<H> {
             }),
             SetMtu::CODE => serve(body, |r| self.set_mtu(platform, r)),
             SetDhcp::CODE => serve(body, |r: SetDhcp| {
-                self.change(&r.port, |vpc, space| vpc.reconfigure(space, |c| c.dhcp = r.dhcp))
+                self.change(&r.port, |vpc| vpc.reconfigure(None, |c| c.dhcp = r.dhcp))
             }),
             SetUnderlayAddress::CODE => serve(body, |r| self.set_underlay_address(r)),
             StartPort::CODE => {
@@ -101,7 +101,7 @@ impl<H: Host> Management<H> {
         SetPortSettings { port, settings }: SetPortSettings,
     ) -> Result<(), OpteError> {
         let limit = flow_limit(driver, &settings)?;
-        self.change(&port, |vpc, space| vpc.reconfigure(space, |c| c.settings = settings))?;
+        self.change(&port, |vpc| vpc.reconfigure(None, |c| c.settings = settings))?;
         self.port(&port).map(|managed| managed.device.port.set_flow_limit(limit, now))
     }
 
@@ -113,7 +113,7 @@ impl<H: Host> Management<H> {
         self.permit(&port, "change it", CHANGE)?;
         PortConfig { mtu, ..self.port(&port)?.vpc.config().clone() }.validate()?;
         platform.set_mtu(&port, mtu)?;
-        self.change(&port, |vpc, space| vpc.reconfigure(space, |config| config.mtu = mtu))
+        self.change(&port, |vpc| vpc.reconfigure(None, |config| config.mtu = mtu))
     }
 
     fn set_underlay_address(
@@ -126,9 +126,8 @@ impl<H: Host> Management<H> {
         new.validate()?;
         let maps = self_mappings(&new)
             .try_fold(Mappings::clone(&self.maps), |maps, entry| maps.with_guest(&entry))?;
-        let Self { ports, space, .. } = self;
-        if let Some(managed) = ports.get_mut(&port) {
-            managed.vpc.reconfigure(space, |config| *config = new)?;
+        if let Some(managed) = self.ports.get_mut(&port) {
+            managed.vpc.reconfigure(None, |config| *config = new)?;
             managed.device.set_underlay_ip(underlay_ip);
         }
         self.maps = Arc::new(maps);

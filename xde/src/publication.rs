@@ -88,9 +88,8 @@ impl<H: Host> Management<H> {
 
     /// Lets addresses that were taken away stand no longer than was said.
     pub fn end_drains(&mut self, now: Moment) {
-        let Self { ports, space, .. } = self;
-        for managed in ports.values_mut() {
-            managed.vpc.end_drains(now, space);
+        for managed in self.ports.values_mut() {
+            managed.vpc.end_drains(now);
         }
         self.set_deadline();
         self.publish_all();

@@ -31,16 +31,14 @@ impl<H: Host> Management<H> {
                 serve(body, |r: AddWeightedRoute| self.add_route(&r.port, r.route))
             }
             DelRoute::CODE => serve(body, |r: DelRoute| {
-                self.change(&r.port, |vpc, space| Ok(vpc.remove_route(&r.route, space)))
+                self.change(&r.port, |vpc| Ok(vpc.remove_route(&r.route)))
             }),
             ListRoutes::CODE => {
                 serve(body, |r: ListRoutes| self.look(&r.port, |port| port.vpc.routes().list()))
             }
             SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
                 self.check_external(Some(&r.port), r.ipv4.iter().chain(&r.ipv6))?;
-                self.change(&r.port, |vpc, space| {
-                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None, space)
-                })?;
+                self.change(&r.port, |vpc| vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None))?;
                 self.space.tidy();
                 Ok(())
             }),
@@ -55,7 +53,7 @@ impl<H: Host> Management<H> {
         port: &PortName,
         route: oxide_vpc_api::WeightedRoute,
     ) -> Result<(), OpteError> {
-        self.change(port, |vpc, space| vpc.add_route(&route, space))
+        self.change(port, |vpc| vpc.add_route(&route))
     }
 
     /// These external addresses are no other port's: `name` may have them, or a new port if it is
@@ -91,7 +89,7 @@ impl<H: Host> Management<H> {
         let routing = Routing { routes, external: [ipv4, ipv6], gateways };
         let managed = self.ports.get_mut(&port);
         let managed = managed.ok_or_else(|| OpteError::not_found("port", &port))?;
-        let ensured = managed.vpc.set_routing(revision, routing, &mut self.space)?;
+        let ensured = managed.vpc.set_routing(revision, routing)?;
         if ensured == Ensured::Changed {
             self.publish_port(&port);
             self.space.tidy();

@@ -73,6 +73,28 @@ impl IpCidr {
             && (to_bits(addr) ^ to_bits(self.addr)) & mask(self.len, width(addr)) == 0
     }
 
+    /// Shares an address with `other`.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.addr) || other.contains(self.addr)
+    }
+
+    /// Bits of an address behind the prefix.
+    pub const fn host_len(self) -> u8 {
+        width(self.addr) - self.len
+    }
+
+    /// What `addr` has behind the prefix.
+    pub fn host_bits(self, addr: IpAddr) -> u128 {
+        to_bits(addr) & !mask(self.len, width(addr))
+    }
+
+    /// The address of the prefix that has this behind it; what does not fit is left out.
+    pub fn with_host_bits(self, bits: u128) -> IpAddr {
+        let width = width(self.addr);
+        let all = if width == 128 { u128::MAX } else { (1 << width) - 1 };
+        from_bits(to_bits(self.addr) | bits & all & !mask(self.len, width), self.is_ipv4())
+    }
+
     /// Lies in the multicast range of its family.
     pub fn is_multicast(self) -> bool {
         let groups = Self::groups(self.is_ipv4());

@@ -49,7 +49,7 @@ impl<H: Host> FlowTable<H> {
         let [out, inbound] =
             Direction::BOTH.map(|way| self.with_side(flow, way, |slot| (slot.last, slot.packets)));
         let ((a, out), (b, inbound)) = (out?, inbound?);
-        Some(Use { last: a.max(b), both_ways: out > 0 && inbound > 0 })
+        Some(Use { last: [a, b], both_ways: out > 0 && inbound > 0 })
     }
 
     /// Takes a flow out. False if it was out already.
@@ -69,8 +69,9 @@ impl<H: Host> FlowTable<H> {
     /// Takes note that other limits hold now: the flow is looked at when its time comes by these.
     pub fn refile(&self, flow: &Arc<Flow<H>>, limits: &IdleLimits) {
         self.review(flow, |used| {
-            let end = used.last.plus_millis(flow.idle_limit(limits));
-            Review::At(if used.both_ways { end } else { end.min(unproven(used.last)) })
+            let last = used.last(flow, limits);
+            let end = last.plus_millis(flow.idle_limit(limits));
+            Review::At(if used.both_ways { end } else { end.min(unproven(last)) })
         });
     }
 
@@ -92,7 +93,7 @@ impl<H: Host> FlowTable<H> {
             let Some(flow) = self.cells.flow(number) else { return };
             let expired = self.review(&flow, |used| {
                 // The limit is asked for under the lock: who changes it looks again after.
-                let end = used.last.plus_millis(flow.idle_limit(limits));
+                let end = used.last(&flow, limits).plus_millis(flow.idle_limit(limits));
                 match end <= now {
                     true => Review::End,
                     false if used.both_ways => Review::At(end),
@@ -115,9 +116,14 @@ impl<H: Host> FlowTable<H> {
             let Some(flow) = self.cells.flow(number) else { continue };
             let established = flow.tcp_state() == Some(TcpState::Established);
             let evicted = self.review(&flow, |used| {
-                if established && used.both_ways && now.since(used.last) < PROTECTED_IDLE {
+                if established
+                    && used.both_ways
+                    && now.since(used.last(&flow, limits)) < PROTECTED_IDLE
+                {
                     // It was used since it was scheduled: out of the way of those that were not.
-                    return Review::Defer(used.last.plus_millis(flow.idle_limit(limits)));
+                    return Review::Defer(
+                        used.last(&flow, limits).plus_millis(flow.idle_limit(limits)),
+                    );
                 }
                 Review::End
             });
@@ -132,10 +138,19 @@ impl<H: Host> FlowTable<H> {
 /// How a flow was used.
 #[derive(Clone, Copy)]
 struct Use {
-    /// When the last packet of either direction came.
-    last: Moment,
+    /// When the last packet of each direction came.
+    last: [Moment; 2],
     /// Packets went both ways.
     both_ways: bool,
+}
+
+impl Use {
+    /// When the last packet came that keeps the flow alive (RFC 4787, REQ-6).
+    fn last<H: Host>(&self, flow: &Flow<H>, limits: &IdleLimits) -> Moment {
+        let [out, inbound] = self.last;
+        let mapped = flow.lease().is_some() && flow.tcp_state().is_none();
+        if limits.mapped_by_outbound && mapped { out } else { out.max(inbound) }
+    }
 }
 
 /// What becomes of a flow that was looked at.

@@ -331,11 +331,12 @@ impl Packet {
     fn icmp(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         let header: &Icmp = self.header(head)?;
         let kind = u16::from_be_bytes([header.kind, header.code]);
-        let echo = match self.ends.is_ipv4() {
-            true => kind == 0x0800 || kind == 0,
-            false => kind == 0x8000 || kind == 0x8100,
+        // Echo and timestamp messages.
+        let query = match self.ends.is_ipv4() {
+            true => matches!(kind, 0x0800 | 0 | 0x0d00 | 0x0e00),
+            false => matches!(kind, 0x8000 | 0x8100),
         };
-        Ok(([kind, if echo { header.id.get() } else { 0 }], TcpFlags::default()))
+        Ok(([kind, if query { header.id.get() } else { 0 }], TcpFlags::default()))
     }
 }
 

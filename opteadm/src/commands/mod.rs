@@ -16,6 +16,7 @@ pub mod life;
 pub mod manual;
 pub mod mapping;
 pub mod multicast;
+pub mod nat;
 pub mod port;
 pub mod prefix;
 pub mod route;
@@ -43,6 +44,7 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Multicast(command) => command.run(console),
         Command::Mapping(command) => command.run(console),
         Command::External(command) => command.run(console),
+        Command::Nat(command) => command.run(console),
         Command::Prefix(command) => command.run(console),
         Command::Counter(command) => command.run(console),
         Command::Boundary(command) => command.run(console),

@@ -581,3 +581,11 @@ fn prefixes() {
     check("list-prefixes -p opte0", ListPrefixes { port: port() });
     check_error("allow-cidr -p opte0 10.200.0.0/33", &["longer than the address"]);
 }
+
+#[test]
+fn nat() {
+    check("nat pools", DumpNatPools { port: None });
+    check("nat pools -p opte0", DumpNatPools { port: Some(port()) });
+    let leases = DumpNatLeases { port: port(), after: None, limit: 4096 };
+    check("nat leases --port opte0", leases);
+}

@@ -13,6 +13,7 @@ mod flow;
 mod layer;
 mod mapping;
 mod multicast;
+mod nat;
 mod port;
 mod prefix;
 mod route;

@@ -7,7 +7,8 @@
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
 //! text forms; [`prefixes`] says what else a guest may use, [`settings`] what may be set for a
 //! port; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table of a
-//! boundary host; [`dump`] is what comes back when one looks, [`filter`] which part of it;
+//! boundary host; [`dump`] and [`pools`] are what comes back when one looks,
+//! [`filter`] which part of it;
 //! [`request`] ties each request to its command number and its answer, and [`older`] knows their
 //! forms of older versions. No code here processes a packet.
 
@@ -25,6 +26,7 @@ pub mod gateway;
 pub mod mapping;
 pub mod multicast;
 pub mod older;
+pub mod pools;
 pub mod prefixes;
 pub mod request;
 pub mod router;
@@ -39,4 +41,7 @@ pub use gateway::GatewayInfo;
 pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 pub use prefixes::{Attachment, Prefixes, Transit};
 pub use router::{RouteEntry, RouteInfo, RouterClass, RouterTarget, WeightedRoute};
-pub use settings::PortSettings;
+pub use settings::{
+    NatDependence, NatDependences, NatLimits, NatPooling, NatRange, NatSettings, OneToOne,
+    PortForward, PortSettings, Quarantine, Untranslated,
+};

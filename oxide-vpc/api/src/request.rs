@@ -15,6 +15,7 @@ use crate::dump::{
 };
 use crate::filter::{FlowFilter, MappingFilter, Page};
 use crate::multicast::{ForwardingEntry, M2pEntry, SourceFilter, SubscriptionEntry};
+use crate::pools::{LeasePlace, NatLeasePage, NatPoolInfo};
 use crate::{
     Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayInfo, GatewayMap,
     PortConfig, PortName, PortSettings, Prefixes, RouteEntry, RouteInfo, V2bEntry, V2pEntry,
@@ -236,6 +237,21 @@ requests! {
         /// Which gateways each address serves.
         gateways: GatewayMap,
     } -> ();
+
+    /// Shows pools: all ports', or one port's.
+    70 DumpNatPools {
+        /// Only this port.
+        port: Option<PortName>,
+    } -> Vec<NatPoolInfo>;
+    /// Shows external tuples on loan, in order, a part at a time.
+    71 DumpNatLeases {
+        /// The port.
+        port: PortName,
+        /// Only those behind this one.
+        after: Option<LeasePlace>,
+        /// At most so many, and never more than 4 096.
+        limit: u32,
+    } -> NatLeasePage;
 
     /// Adds an entry to a boundary's NAT table.
     60 AddBoundaryNat {

@@ -11,12 +11,18 @@ mod answers;
 mod flows;
 mod gateways;
 mod idle;
+mod nat;
 mod way;
 
 pub use answers::{AnswerSettings, MAX_ANSWERS};
 pub use flows::FlowSettings;
 pub use gateways::{GatewaySettings, Reached, Unmapped, Untagged};
 pub use idle::{IdleSettings, MAX_IDLE};
+pub use nat::{
+    MAX_FORWARDS, MAX_NAT_PREFIXES, MAX_NAT_RANGES, MAX_QUARANTINE, MAX_UNTRANSLATED,
+    NatDependence, NatDependences, NatLimits, NatPooling, NatRange, NatSettings, OneToOne,
+    PortForward, Quarantine, Untranslated,
+};
 pub use way::WaySettings;
 
 use opte_api::OpteError;
@@ -36,6 +42,8 @@ pub struct PortSettings {
     pub way: WaySettings,
     /// Which external addresses serve which routes.
     pub gateways: GatewaySettings,
+    /// How it is translated, beyond its external addresses.
+    pub nat: NatSettings,
 }
 
 impl PortSettings {
@@ -44,6 +52,7 @@ impl PortSettings {
         self.idle.validate()?;
         self.flows.validate()?;
         self.answers.validate()?;
-        self.way.validate()
+        self.way.validate()?;
+        self.nat.validate()
     }
 }

@@ -6,14 +6,14 @@
 
 use super::{MAX_RETIRED, VpcPort, same_addresses, take_id};
 use crate::gateways::{self, Denials, Gateways};
-use crate::nat::{self, Addresses};
+use crate::nat::{self, NatPlan};
 use crate::router;
 use crate::routes::{self, Regrouped, Routes};
 use crate::standing::{Service, Until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::Moment;
-use opte::nat::ReservationSpace;
+use opte::nat::{Claim, Holder};
 use opte_api::OpteError;
 use oxide_vpc_api::request::{Ensured, Removal};
 use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, RouteEntry, WeightedRoute};
@@ -31,14 +31,10 @@ pub struct Routing {
 
 impl VpcPort {
     /// Adds a route with its share, or changes the share of one that is there.
-    pub fn add_route(
-        &mut self,
-        route: &WeightedRoute,
-        space: &mut ReservationSpace,
-    ) -> Result<(), OpteError> {
+    pub fn add_route(&mut self, route: &WeightedRoute) -> Result<(), OpteError> {
         self.routes.admits(route)?;
         self.put_route(route);
-        self.follow_routes(space);
+        self.follow_routes();
         Ok(())
     }
 
@@ -49,9 +45,9 @@ impl VpcPort {
     }
 
     /// Removes a route, found by all of its fields.
-    pub fn remove_route(&mut self, route: &RouteEntry, space: &mut ReservationSpace) -> Removal {
+    pub fn remove_route(&mut self, route: &RouteEntry) -> Removal {
         let removal = self.drop_route(route);
-        self.follow_routes(space);
+        self.follow_routes();
         removal
     }
 
@@ -77,10 +73,49 @@ impl VpcPort {
     }
 
     /// Gateways that routes lead to have a count in the NAT layer.
-    fn follow_routes(&mut self, space: &mut ReservationSpace) {
+    fn follow_routes(&mut self) {
         if !self.denials.are_of(self.routes.gateways().keys()) {
-            self.rebuild_nat(space);
+            self.rebuild_known_nat();
         }
+    }
+
+    /// What fitted together when it was told does so now.
+    fn rebuild_known_nat(&mut self) {
+        if let Ok(plan) = self.nat_plan() {
+            self.rebuild_nat(&plan);
+        }
+    }
+
+    /// What the port translates to, all put together.
+    pub fn nat_plan(&self) -> Result<NatPlan, OpteError> {
+        NatPlan::new(&self.config, &self.gateways, &self.holder)
+    }
+
+    /// Who owns what is on loan for the port.
+    pub const fn holder(&self) -> &Arc<Holder> {
+        &self.holder
+    }
+
+    /// Everything that may be refused of a change of configuration and gateway map.
+    pub(super) fn prepare(
+        &self,
+        config: PortConfig,
+        gateways: GatewayMap,
+    ) -> Result<Prepared, OpteError> {
+        let config = Arc::new(config);
+        let plan = NatPlan::new(&config, &gateways, &self.holder)?;
+        let claims = plan.claim()?;
+        Ok(Prepared { config, gateways, plan, claims })
+    }
+
+    /// Carries the change out.
+    pub(super) fn put(&mut self, prepared: Prepared, until: Option<Until>) {
+        let Prepared { config, gateways, plan, claims } = prepared;
+        self.retire(&plan.services(), until);
+        (self.config, self.gateways) = (config, gateways);
+        // What was claimed before and is again stays claimed all the time.
+        self.claims = claims;
+        self.rebuild_nat(&plan);
     }
 
     /// The routes.
@@ -107,11 +142,11 @@ impl VpcPort {
         ipv6: Option<ExternalIps>,
         gateways: GatewayMap,
         until: Option<Until>,
-        space: &mut ReservationSpace,
     ) -> Result<(), OpteError> {
         let config = self.with_external([ipv4, ipv6], &gateways)?;
         if !self.has_external(&config, &gateways) {
-            self.put_external(config, gateways, until, space);
+            let prepared = self.prepare(config, gateways)?;
+            self.put(prepared, until);
         }
         Ok(())
     }
@@ -138,25 +173,13 @@ impl VpcPort {
                 }
             }
         }
-        gateways::check(gateways, config.families().map(|family| &family.external))?;
+        let external = config.families().map(|family| &family.external);
+        gateways::check(gateways, external, config.settings.nat.addresses())?;
         Ok(config)
     }
 
     fn has_external(&self, config: &PortConfig, gateways: &GatewayMap) -> bool {
         same_addresses(&self.config, config) && self.gateways == *gateways
-    }
-
-    fn put_external(
-        &mut self,
-        config: PortConfig,
-        gateways: GatewayMap,
-        until: Option<Until>,
-        space: &mut ReservationSpace,
-    ) {
-        self.retire(&shares(&config, &gateways), until);
-        self.config = Arc::new(config);
-        self.gateways = gateways;
-        self.rebuild_nat(space);
     }
 
     /// Replaces routes, external addresses and gateway map in one step. What is there already is
@@ -165,7 +188,6 @@ impl VpcPort {
         &mut self,
         revision: Option<u64>,
         routing: Routing,
-        space: &mut ReservationSpace,
     ) -> Result<Ensured, OpteError> {
         let Routing { routes, external, gateways } = routing;
         let wanted = routes::check_all(&routes)?;
@@ -175,6 +197,10 @@ impl VpcPort {
         let mut other = routes.iter().filter(|r| self.routes.weight(&r.route) != Some(r.weight));
         let is_same = gone.is_empty() && same_external && other.next().is_none();
         self.check_revision(revision, is_same)?;
+        let external = match same_external {
+            true => None,
+            false => Some(self.prepare(config, gateways)?),
+        };
         self.revision = revision.or(self.revision);
         if is_same {
             return Ok(Ensured::Unchanged);
@@ -185,10 +211,9 @@ impl VpcPort {
         for route in &routes {
             self.put_route(route);
         }
-        if same_external {
-            self.follow_routes(space);
-        } else {
-            self.put_external(config, gateways, None, space);
+        match external {
+            None => self.follow_routes(),
+            Some(prepared) => self.put(prepared, None),
         }
         Ok(Ensured::Changed)
     }
@@ -217,7 +242,7 @@ impl VpcPort {
     }
 
     /// Lets that stand no longer whose time is over.
-    pub fn end_drains(&mut self, now: Moment, space: &mut ReservationSpace) {
+    pub fn end_drains(&mut self, now: Moment) {
         if self.next_deadline().is_none_or(|at| at > now) {
             return;
         }
@@ -226,13 +251,12 @@ impl VpcPort {
                 service.until = Some(Until::Over);
             }
         }
-        self.rebuild_nat(space);
+        self.rebuild_known_nat();
     }
 
     /// Notes what of the port's external addresses stands no longer but for connections that it
     /// has.
-    fn retire(&mut self, next: &[Gateways], until: Option<Until>) {
-        let next: Vec<Service> = nat::services(next).collect();
+    fn retire(&mut self, next: &[Service], until: Option<Until>) {
         let is_next = |service: &Service| next.iter().any(|known| known.is_like(service));
         // Who was to be told of what is over has been told.
         let is_over = |service: &Service| service.until == Some(Until::Over);
@@ -240,7 +264,8 @@ impl VpcPort {
         if until.is_none() {
             return;
         }
-        for service in nat::services(&self.shares) {
+        let before = self.nat_plan().map(|plan| plan.services()).unwrap_or_default();
+        for service in before {
             if !is_next(&service) && !self.retired.iter().any(|known| known.is_like(&service)) {
                 self.retired.push(Service { until, ..service });
             }
@@ -249,19 +274,22 @@ impl VpcPort {
         self.retired.drain(..too_many);
     }
 
-    pub(super) fn rebuild_nat(&mut self, space: &mut ReservationSpace) {
+    fn rebuild_nat(&mut self, plan: &NatPlan) {
         self.shares = shares(&self.config, &self.gateways);
         self.denials = self.denials.of(self.routes.gateways().keys().copied());
-        let addresses = Addresses {
-            config: &self.config,
-            shares: &self.shares,
-            denials: &self.denials,
-            retired: &self.retired,
-        };
         let next = &mut self.next_rule;
-        let layer = nat::with_addresses(&self.layers.nat, addresses, space, || take_id(next));
+        let (denials, retired) = (&self.denials, &self.retired);
+        let layer = nat::with_plan(&self.layers.nat, plan, denials, retired, || take_id(next));
         self.layers.nat = Arc::new(layer);
     }
+}
+
+/// A change that was checked, and that has what it needs.
+pub(super) struct Prepared {
+    config: Arc<PortConfig>,
+    gateways: GatewayMap,
+    plan: NatPlan,
+    claims: Vec<Claim>,
 }
 
 /// How the external addresses of each family are shared out.

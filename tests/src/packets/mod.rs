@@ -101,6 +101,14 @@ impl Packet {
         Self::new(macs, ips, Body::Icmp { kind: [kind, 0], rest: [high, low, 0, 1] })
     }
 
+    /// An ICMP timestamp message (RFC 792), or the answer to one.
+    pub fn timestamp(macs: [MacAddr; 2], ips: [IpAddr; 2], id: u16, answer: bool) -> Self {
+        let [high, low] = id.to_be_bytes();
+        let kind = if answer { 14 } else { 13 };
+        let body = Body::Icmp { kind: [kind, 0], rest: [high, low, 0, 1] };
+        Self { payload: vec![0; 12], ..Self::new(macs, ips, body) }
+    }
+
     /// An ICMP error of either family (destination unreachable) about the IP packet in `frame`.
     pub fn unreachable(macs: [MacAddr; 2], ips: [IpAddr; 2], frame: &[u8]) -> Self {
         let kind = if ips[0].is_ipv4() { [3, 1] } else { [1, 3] };

@@ -10,10 +10,11 @@ use crate::hypervisor::Hypervisor;
 use crate::setting::{FAMILIES, Guest, everywhere, outside, subnet};
 use crate::twins::gateway_id;
 use opte_api::{Direction, IpCidr, OpteError};
+use oxide_vpc_api::pools::MAX_LEASE_PAGE;
 use oxide_vpc_api::request::{
     AddRoute, AllowCidr, AttachSubnet, DelRoute, DeletePort, DetachSubnet, DumpCounters,
-    DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules, SetPortSettings,
-    ShowPortSettings,
+    DumpNatLeases, DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules,
+    SetPortSettings, ShowPortSettings,
 };
 use oxide_vpc_api::{
     Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouteEntry, RouterClass,
@@ -77,6 +78,12 @@ impl Stage {
                 let flows = host.request(&DumpUft::of(port)).map_err(told)?.flows;
                 expect("flows", flows.len().to_string().as_str(), value)
                     .map_err(|why| format!("{why}: {flows:#?}"))
+            }
+            "leases" => {
+                let ask = DumpNatLeases { port, after: None, limit: MAX_LEASE_PAGE };
+                let leases = host.request(&ask).map_err(told)?.leases;
+                expect("leases", leases.len().to_string().as_str(), value)
+                    .map_err(|why| format!("{why}: {leases:#?}"))
             }
             "tcp" => {
                 let flows = host.request(&DumpTcpFlows::of(port)).map_err(told)?.flows;

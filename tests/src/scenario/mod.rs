@@ -18,8 +18,10 @@
 //! ```
 //!
 //! What is sent is `udp`, `tcp:FLAGS` with letters of SAFRP (and `ack=NUMBER`), `ping` and
-//! `pong` with identifier, `gre`, or `error`; with a 6 behind (`udp6`, `tcp6:S`) over IPv6. For
-//! an echo message `from` and `to` take the identifier as port. Other steps:
+//! `pong` with identifier, `stamp` and `stamped` (ICMP timestamps) likewise, `gre`, or `error`; with a 6 behind (`udp6`, `tcp6:S`) over IPv6. For
+//! an echo message `from` and `to` take the identifier as port. `out2` is outside, too, and
+//! `g5.192.0.2.9` that address, behind which the boundary expects g5. What goes from one guest to
+//! an external address of another is turned round by a real boundary. Other steps:
 //!
 //! ```text
 //! limit 4                          the world begins anew; ports have at most 4 flows
@@ -34,6 +36,7 @@
 //! remove g5 out = transit          no longer
 //! set g5 = idle.udp=180 idle.short=true   changes settings, as opteadm does
 //! flows g5 = 3                     so many flows
+//! leases g5 = 3                    so many external tuples on loan
 //! count g5 flows_cut = 1           a counter
 //! tcp g5 = ESTABLISHED CLOSED      states of the TCP flows, in alphabetical order
 //! delete g5 / create g5            port and all
@@ -106,12 +109,12 @@ mod tests {
     use super::check;
 
     #[test]
-    #[should_panic(expected = "line 3: g5 -> out udp 1000:81 => out from g5.snat:$p")]
+    #[should_panic(expected = "line 3: g5 -> out udp 1001:80 => out from g5.snat:$p")]
     fn a_wrong_line_is_named() {
         check(
             "g5 -> out udp 1000:80 => out from g5.snat:$p
-             # the next connection has another port
-             g5 -> out udp 1000:81 => out from g5.snat:$p",
+             # the next endpoint has another port
+             g5 -> out udp 1001:80 => out from g5.snat:$p",
         );
     }
 

@@ -4,7 +4,7 @@
 
 //! Lines that send a packet.
 
-use super::world::{Arrival, address};
+use super::world::{Arrival, address, guest_by_name};
 use super::{Stage, expect};
 use crate::packets::{Body, Packet};
 use etherparse::{PacketHeaders, TcpOptionElement};
@@ -61,9 +61,13 @@ impl Stage {
                 let ping = Packet::echo(macs, [dst, src], self.id(rest)?);
                 Packet { macs, ..ping.reply() }
             }
+            "stamp" => Packet::timestamp(macs, ips, self.id(rest)?, false),
+            "stamped" => Packet::timestamp(macs, ips, self.id(rest)?, true),
             "gre" => Packet::new(macs, ips, Body::Other(47)),
             "error" => {
-                let frame = self.received.get(who).ok_or("about what?")?;
+                // Whoever is outside sees what gets there.
+                let place = if guest_by_name(who).is_some() { who } else { "out" };
+                let frame = self.received.get(place).ok_or("about what?")?;
                 Packet::unreachable(macs, ips, frame)
             }
             _ => return Err(format!("what is '{what}'?")),

@@ -4,18 +4,23 @@
 
 //! Two hypervisor hosts in one process, a boundary, and the underlay between them.
 
-use crate::hypervisor::{Hypervisor, Left};
+use crate::hypervisor::{Hypervisor, Left, TestHost};
 use crate::packets::{Packet, Tunnel, checksums};
 use crate::setting::{
-    BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
+    BOUNDARY, FAMILIES, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
 };
 use opte::frame::FlatFrame;
+use opte_api::frame::{API_VERSION, HEADER_LEN, Header, Request, encode_request};
 use opte_api::{IpCidr, MacAddr};
+use oxide_vpc_api::config::BOUNDARY_MAC;
 use oxide_vpc_api::mapping::BOUNDARY_VNI;
+use oxide_vpc_api::request::AddBoundaryNat;
+use oxide_vpc_api::{BoundaryNat, GuestLocation, SnatRange};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use xde::boundary::{Boundary, Config, Verdict};
 use xde::driver::DriverOptions;
-use xde::host::PortId;
+use xde::host::{Moment, PortId};
 
 /// Guests and the number of the host that each is on.
 const GUESTS: [(Guest, usize); 3] = [(Guest(5), 0), (Guest(6), 0), (Guest(7), 1)];
@@ -41,6 +46,7 @@ pub enum Arrival {
 pub struct World {
     /// The two hosts.
     pub hosts: [Hypervisor; 2],
+    boundary: Boundary<TestHost>,
     ports: BTreeMap<Guest, PortId>,
     next_port: [u32; 2],
 }
@@ -54,7 +60,8 @@ impl World {
             add_boundary(&mut host);
             host
         });
-        let mut world = Self { hosts, ports: BTreeMap::new(), next_port: [0; 2] };
+        let boundary = boundary_of_all();
+        let mut world = Self { hosts, boundary, ports: BTreeMap::new(), next_port: [0; 2] };
         GUESTS.iter().for_each(|(guest, _)| world.add(*guest));
         for (guest, at) in GUESTS {
             add_peer(&mut world.hosts[1 - at], guest, at);
@@ -135,17 +142,61 @@ impl World {
         }
     }
 
+    /// What goes to a guest by way of the boundary, because an external address of that guest's is
+    /// its destination.
+    fn turn_round(&mut self, outer: &Tunnel, bytes: &[u8]) -> Option<Arrival> {
+        const GENEVE: usize = 14 + 40 + 8;
+        let mut datagram = bytes.get(GENEVE..)?.to_vec();
+        let now = Moment::from_millis(0);
+        let verdict = self.boundary.from_underlay((outer.src, 0), &mut datagram, now);
+        let Verdict::Encapsulate { outer, inner } = verdict else { return None };
+        let tunnel = Tunnel {
+            src: outer.src,
+            dst: outer.dst,
+            source_port: outer.source_port,
+            vni: outer.vni,
+            options: outer.options.as_slice().to_vec(),
+        };
+        let at = HOSTS.iter().position(|host| *host == outer.dst)?;
+        let frame = FlatFrame::new(tunnel.around(&datagram[inner]));
+        let left = self.hosts[at].from_underlay(frame);
+        Some(self.carry(at, left))
+    }
+
     /// The underlay brings a frame to the host whose address it has.
     fn cross(&mut self, bytes: &[u8]) -> Arrival {
         let (outer, inner) = Tunnel::open(bytes).expect("a Geneve packet");
         if outer.dst == BOUNDARY {
             assert_eq!(outer.vni.get(), BOUNDARY_VNI);
-            return Arrival::Outside(inner);
+            return self.turn_round(&outer, bytes).unwrap_or(Arrival::Outside(inner));
         }
         let at = HOSTS.iter().position(|host| *host == outer.dst).expect("a known host");
         let left = self.hosts[at].from_underlay(FlatFrame::new(bytes));
         self.carry(at, left)
     }
+}
+
+/// A boundary that knows the external addresses of all guests.
+fn boundary_of_all() -> Boundary<TestHost> {
+    let vni = vni(BOUNDARY_VNI);
+    let config = Config { underlay_ip: BOUNDARY, vni, inner_mac: BOUNDARY_MAC };
+    let boundary = Boundary::new(config, 7);
+    for (guest, at) in GUESTS {
+        for ipv4 in FAMILIES {
+            let whole = |ip| SnatRange { ip, first_port: 0, last_port: u16::MAX };
+            let own = [guest.floating(ipv4), ephemeral(guest, ipv4)].map(whole);
+            for SnatRange { ip, first_port, last_port } in [own[0], own[1], guest.snat(ipv4)] {
+                let GuestLocation { mac, underlay_ip } = guest.location(at);
+                let vni = self::vni(VPC);
+                let entry = BoundaryNat { ip, first_port, last_port, underlay_ip, vni, mac };
+                let frame = encode_request(&AddBoundaryNat { entry }).expect("a small request");
+                let body = &frame[HEADER_LEN..];
+                let (version, code) = (API_VERSION, AddBoundaryNat::CODE);
+                boundary.control(Header { version, code, len: body.len() as u32 }, body, &[]);
+            }
+        }
+    }
+    boundary
 }
 
 fn home(guest: Guest) -> usize {
@@ -158,6 +209,7 @@ fn home(guest: Guest) -> usize {
 pub fn address(name: &str, ipv4: bool) -> Option<(IpAddr, Option<Guest>)> {
     match name {
         "out" => return Some((outside(ipv4), None)),
+        "out2" => return Some((outside_too(ipv4), None)),
         "gw" => return Some((crate::setting::gateway(ipv4), None)),
         _ => {}
     }
@@ -168,9 +220,17 @@ pub fn address(name: &str, ipv4: bool) -> Option<(IpAddr, Option<Guest>)> {
         "floating" => guest.floating(ipv4),
         "ephemeral" => ephemeral(guest, ipv4),
         "snat" => guest.snat(ipv4).ip,
-        part => behind(guest, ipv4, part)?.0,
+        part => part.parse().ok().or_else(|| Some(behind(guest, ipv4, part)?.0))?,
     };
     Some((ip, Some(guest)))
+}
+
+/// Somebody else outside.
+fn outside_too(ipv4: bool) -> IpAddr {
+    match outside(ipv4) {
+        IpAddr::V4(ip) => IpAddr::from((ip.to_bits() + 1).to_be_bytes()),
+        IpAddr::V6(ip) => IpAddr::from((ip.to_bits() + 1).to_be_bytes()),
+    }
 }
 
 /// A guest by its name.

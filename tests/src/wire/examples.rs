@@ -77,6 +77,7 @@ pub fn all() -> Vec<Example> {
     let mut all = vec![header(), errors()];
     all.extend(ports::examples());
     all.extend(ports::prefixes());
+    all.extend(super::nat::pools());
     all.extend(ports::settings());
     all.extend(flows::examples());
     all.extend(routes::examples());

@@ -10,6 +10,7 @@
 
 mod examples;
 mod flows;
+mod nat;
 mod ports;
 pub mod record;
 mod routes;

@@ -12,11 +12,12 @@ use opte::frame::FlatFrame;
 use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Blind, Moment};
-use opte::nat::{PortMap, ReservationSpace};
+use opte::nat::{PortMap, Realm, ReservationSpace};
 use opte::policy::{AnswerPolicy, Generation, IdleLimits, Policy, PolicyRules};
 use opte::port::{Batch, Caching, Port, PortOptions, Turn, Verdict};
 use opte::tcp::{TcpFlags, TcpState};
 use opte_api::{Direction, Protocol};
+use opte_tests::hypervisor::TestHost;
 use opte_tests::packets::{Body, Packet, checksums};
 use opte_tests::setting::{Guest, VPC, boundary, everywhere, outside, route, vni};
 use oxide_vpc::{Mappings, VpcPort};
@@ -35,10 +36,10 @@ struct Setting {
 }
 impl Setting {
     fn new() -> Arc<Self> {
-        let mut space = ReservationSpace::default();
-        let mut vpc = VpcPort::new(GUEST.config(0), &mut space).unwrap();
+        let space = ReservationSpace::new::<TestHost>(1);
+        let mut vpc = VpcPort::new(GUEST.config(0), space.holder("guest")).unwrap();
         let out = route(everywhere(true), RouterTarget::InternetGateway(None));
-        vpc.add_route(&out.into(), &mut space).unwrap();
+        vpc.add_route(&out.into()).unwrap();
         let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
         let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
         let policy = |vpc: &VpcPort| PolicyRules {
@@ -50,7 +51,8 @@ impl Setting {
         let translate = policy(&vpc);
         vpc.set_firewall_rules(vec!["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
         let ip = GUEST.snat(true).ip;
-        let on_loan = [Protocol::UDP, Protocol::TCP].map(|protocol| space.map(ip, protocol));
+        let on_loan = [Protocol::UDP, Protocol::TCP]
+            .map(|protocol| space.map(Realm::OUTSIDE, ip, protocol).unwrap());
         Arc::new(Self { translate, deny: policy(&vpc), on_loan })
     }
 }
@@ -101,7 +103,7 @@ impl World {
 
     /// External ports on loan.
     fn leases(&self) -> usize {
-        self.setting.on_loan.iter().map(|map| map.used(0..=u16::MAX)).sum()
+        self.setting.on_loan.iter().map(|map| map.usage(0..=u16::MAX).used as usize).sum()
     }
 
     /// What holds while nobody works on the port: each flow has one lease, and each that was opened

@@ -11,7 +11,7 @@ use opte::flow_table::{Budget, FlowTable, InsertError};
 use opte::geneve::Mark;
 use opte::headers::MacPair;
 use opte::host::Moment;
-use opte::nat::{NatBinding, NatPool, ReservationSpace};
+use opte::nat::{ByProtocol, Dependence, NatOptions, NatPool, Range, Realm, ReservationSpace};
 use opte::policy::{Generation, IdleLimits};
 use opte::tcp::{Segment, SeqNumber, TcpFlags, Tracker};
 use opte_api::{Direction, Protocol};
@@ -83,7 +83,12 @@ fn lasting(port: u16) -> TestFlow {
 
 impl World {
     fn new(limit: u32, seed: u64, evicts: bool) -> Self {
-        let pool = NatPool::new(&mut ReservationSpace::default(), EXTERNAL_IP, PORTS);
+        // A port for each flow.
+        let mapping = ByProtocol { udp: Dependence::AddressAndPort, ..ByProtocol::default() };
+        let options = NatOptions { mapping, ..NatOptions::default() };
+        let holder = ReservationSpace::new::<TestHost>(seed).holder("guest");
+        let ranges = vec![Range::of(EXTERNAL_IP, PORTS)];
+        let pool = NatPool::new(holder, Realm::OUTSIDE, ranges, options);
         // Short, so that flows expire between two packets.
         let limits = IdleLimits { udp: 400, ..IdleLimits::default() };
         let clock = Clock::new();
@@ -93,13 +98,8 @@ impl World {
     /// A flow of this port of the guest, with an external port of its own.
     fn translated(&self, port: u16, random: u64) -> Option<TestFlow> {
         let key = key(GUEST_IP, port, Protocol::UDP);
-        let lease = self.pool.take(&key, random)?;
-        let binding = NatBinding {
-            private_ip: GUEST_IP,
-            external_ip: EXTERNAL_IP,
-            private_port: port,
-            external_port: Some(lease.port()),
-        };
+        let lease = self.pool.lease(&key, random).ok()?;
+        let binding = lease.binding();
         let far_key = self::key(EXTERNAL_IP, lease.port(), Protocol::UDP);
         Some(flow(NewFlow { binding: Some(binding), lease: Some(lease), ..new_flow(key, far_key) }))
     }

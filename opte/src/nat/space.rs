@@ -1,0 +1,339 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! The record of who owns what outside.
+
+use super::holder::Holder;
+use super::lock::AnyLock;
+use super::ports::{Dice, PortMap};
+use crate::host::{Host, Moment};
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicU64, Ordering};
+use opte_api::{IpCidr, Protocol};
+
+/// Most port maps of a host: addresses times protocols of which something is on loan or waits.
+pub const MAX_PORT_MAPS: usize = 16_384;
+
+/// A world of addresses. The same address in two realms is two addresses.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Realm(pub u32);
+
+impl Realm {
+    /// The world outside of all virtual networks.
+    pub const OUTSIDE: Self = Self(0);
+}
+
+/// External tuples of which one owner has all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tuples {
+    /// Where the addresses are.
+    pub realm: Realm,
+    /// The addresses.
+    pub prefix: IpCidr,
+    /// One protocol, or whatever there is.
+    pub protocol: Option<Protocol>,
+    /// The ports, of protocols that have any.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl Tuples {
+    /// All of these addresses.
+    pub const fn of(realm: Realm, prefix: IpCidr) -> Self {
+        Self { realm, prefix, protocol: None, ports: 0..=u16::MAX }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let protocols = self.protocol.zip(other.protocol);
+        self.realm == other.realm
+            && self.prefix.overlaps(other.prefix)
+            && protocols.is_none_or(|(a, b)| a == b)
+            && self.ports.start() <= other.ports.end()
+            && other.ports.start() <= self.ports.end()
+    }
+
+    /// Whether this tuple is one of them.
+    pub fn holds(&self, realm: Realm, ip: IpAddr, protocol: Protocol, port: u16) -> bool {
+        self.realm == realm
+            && self.prefix.contains(ip)
+            && self.protocol.is_none_or(|own| own == protocol)
+            && self.ports.contains(&port)
+    }
+}
+
+impl fmt::Display for Tuples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.prefix)?;
+        if let Some(protocol) = self.protocol {
+            write!(f, " {protocol}")?;
+        }
+        match (self.ports.start(), self.ports.end()) {
+            (0, &u16::MAX) => Ok(()),
+            (first, last) if first == last => write!(f, " port {first}"),
+            (first, last) => write!(f, " ports {first}-{last}"),
+        }
+    }
+}
+
+/// What somebody else has of the tuples that were to be claimed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Conflict {
+    /// They are claimed.
+    Claimed {
+        /// What is.
+        tuples: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// One of them is on loan.
+    OnLoan {
+        /// Which one.
+        tuple: String,
+        /// Who has it.
+        owner: String,
+    },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claimed { tuples, owner } => write!(f, "{tuples} belongs to {owner}"),
+            Self::OnLoan { tuple, owner } => write!(f, "a connection of {owner} uses {tuple}"),
+        }
+    }
+}
+
+/// Tuples that belong to one owner for as long as this is there: a port forward, or addresses that
+/// are one guest's alone. No pool lends them.
+pub struct Claim {
+    space: Arc<ReservationSpace>,
+    number: u64,
+    tuples: Tuples,
+}
+
+impl Claim {
+    /// What is claimed.
+    pub const fn tuples(&self) -> &Tuples {
+        &self.tuples
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.space.unclaim(self.number, &self.tuples);
+    }
+}
+
+struct Claimed {
+    number: u64,
+    owner: u32,
+    name: String,
+    tuples: Tuples,
+}
+
+#[derive(Default)]
+struct Records {
+    maps: BTreeMap<(Realm, IpAddr, Protocol), Arc<PortMap>>,
+    claims: Vec<Claimed>,
+    holders: BTreeMap<String, Weak<Holder>>,
+    /// Owners and claims so far.
+    numbers: u64,
+}
+
+impl Records {
+    fn maps_of<'a>(&'a self, tuples: &'a Tuples) -> impl Iterator<Item = &'a Arc<PortMap>> {
+        let ours = |(realm, ip, protocol): &(Realm, IpAddr, Protocol)| {
+            *realm == tuples.realm
+                && tuples.prefix.contains(*ip)
+                && tuples.protocol.is_none_or(|own| own == *protocol)
+        };
+        let first = (tuples.realm, tuples.prefix.addr(), Protocol(0));
+        let near = self
+            .maps
+            .range(first..)
+            .take_while(move |(key, _)| key.0 == tuples.realm && tuples.prefix.contains(key.1));
+        near.filter(move |(key, _)| ours(key)).map(|(_, map)| map)
+    }
+
+    /// What is claimed of the ports of one map.
+    fn claimed(&self, key: &(Realm, IpAddr, Protocol)) -> Vec<RangeInclusive<u16>> {
+        let (realm, ip, protocol) = *key;
+        let ours = |claim: &&Claimed| {
+            let tuples = &claim.tuples;
+            tuples.holds(realm, ip, protocol, *tuples.ports.start())
+        };
+        self.claims.iter().filter(ours).map(|claim| claim.tuples.ports.clone()).collect()
+    }
+}
+
+/// One record of who owns what, for the life of a host. No change of configuration rebuilds it: a
+/// configuration says what may be lent from now on.
+pub struct ReservationSpace {
+    /// The latest moment that anybody has told, in milliseconds.
+    clock: AtomicU64,
+    secret: u64,
+    draws: AtomicU64,
+    make_map: fn() -> PortMap,
+    make_holder: fn(u32, String, Arc<Self>, u64) -> Holder,
+    records: AnyLock<Records>,
+}
+
+impl ReservationSpace {
+    /// An empty space, with locks of this host. `secret` is from the host's random source.
+    pub fn new<H: Host>(secret: u64) -> Arc<Self> {
+        Arc::new(Self {
+            clock: AtomicU64::new(0),
+            secret,
+            draws: AtomicU64::new(0),
+            make_map: PortMap::new::<H>,
+            make_holder: Holder::new::<H>,
+            records: AnyLock::new::<H>(Records::default()),
+        })
+    }
+
+    /// Tells the time. Hosts do with each batch, and between packets.
+    pub fn tick(&self, now: Moment) {
+        // Mostly it is the same millisecond, and nobody else's cache has to know.
+        if self.clock.load(Ordering::Relaxed) < now.as_millis() {
+            self.clock.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// The latest moment that anybody has told.
+    pub fn now(&self) -> Moment {
+        Moment::from_millis(self.clock.load(Ordering::Relaxed))
+    }
+
+    /// Dice that fall otherwise each time.
+    pub(super) fn dice(&self, hash: u64) -> Dice {
+        let draw = self.draws.fetch_add(1, Ordering::Relaxed);
+        Dice(self.secret ^ hash ^ draw.wrapping_mul(0xd134_2543_de82_ef95))
+    }
+
+    /// The owner of this name; the same one while anybody knows it.
+    pub fn holder(self: &Arc<Self>, name: &str) -> Arc<Holder> {
+        let holder = self.records.with(|records| {
+            if let Some(known) = records.holders.get(name).and_then(Weak::upgrade) {
+                return Some(known);
+            }
+            records.numbers += 1;
+            let number = records.numbers as u32;
+            let seed = Dice(self.secret ^ u64::from(number) << 32).roll();
+            let holder = Arc::new((self.make_holder)(number, name.into(), self.clone(), seed));
+            records.holders.insert(name.into(), Arc::downgrade(&holder));
+            Some(holder)
+        });
+        // The lock ran its closure, so there is one.
+        holder
+            .unwrap_or_else(|| Arc::new((self.make_holder)(u32::MAX, name.into(), self.clone(), 0)))
+    }
+
+    /// The map of an address and protocol; the same one while anybody has something of it. `None`:
+    /// there are too many.
+    pub fn map(&self, realm: Realm, ip: IpAddr, protocol: Protocol) -> Option<Arc<PortMap>> {
+        self.records.with(|records| {
+            let key = (realm, ip, protocol);
+            if let Some(map) = records.maps.get(&key) {
+                return Some(map.clone());
+            }
+            if records.maps.len() >= MAX_PORT_MAPS {
+                return None;
+            }
+            let map = Arc::new((self.make_map)());
+            records.claimed(&key).iter().for_each(|range| map.set_claimed(range, &[], true));
+            records.maps.insert(key, map.clone());
+            Some(map)
+        })
+    }
+
+    /// The map of an address and protocol, if there is one.
+    pub fn known_map(&self, realm: Realm, ip: IpAddr, protocol: Protocol) -> Option<Arc<PortMap>> {
+        self.records.with(|records| records.maps.get(&(realm, ip, protocol)).cloned())
+    }
+
+    /// The maps of a protocol of which there are any, for the addresses of a prefix.
+    pub fn maps_of(&self, realm: Realm, prefix: IpCidr, protocol: Protocol) -> Vec<Arc<PortMap>> {
+        let tuples = Tuples { protocol: Some(protocol), ..Tuples::of(realm, prefix) };
+        self.records.with(|records| records.maps_of(&tuples).cloned().collect())
+    }
+
+    /// Forgets maps and owners of whom nobody has anything.
+    pub fn tidy(&self) {
+        let now = self.now();
+        self.records.with(|records| {
+            records.maps.retain(|_, map| Arc::strong_count(map) > 1 || !map.is_idle(now));
+            records.holders.retain(|_, holder| holder.strong_count() > 0);
+        });
+    }
+
+    /// Owners, by name.
+    pub fn holders(&self) -> Vec<Arc<Holder>> {
+        self.records.with(|records| records.holders.values().filter_map(Weak::upgrade).collect())
+    }
+
+    /// Gives tuples to one owner. What it has on loan of them itself stays on loan until its
+    /// connections are judged; what others have refuses the claim, which then has changed nothing.
+    pub fn claim(self: &Arc<Self>, holder: &Holder, tuples: Tuples) -> Result<Claim, Conflict> {
+        let owner = holder.number();
+        let entered = self.records.with(|records| {
+            let others = |claim: &&Claimed| claim.owner != owner && claim.tuples.overlaps(&tuples);
+            if let Some(other) = records.claims.iter().find(others) {
+                let (tuples, owner) = (other.tuples.to_string(), other.name.clone());
+                return Some(Err(Conflict::Claimed { tuples, owner }));
+            }
+            records.numbers += 1;
+            let number = records.numbers;
+            let (name, claimed) = (holder.name().into(), tuples.clone());
+            records.claims.push(Claimed { number, owner, name, tuples: claimed });
+            records.maps_of(&tuples).for_each(|map| map.set_claimed(&tuples.ports, &[], true));
+            Some(Ok(number))
+        });
+        // From here on nobody takes one of them, so what is on loan is all there will be.
+        let number = entered.unwrap_or(Ok(0))?;
+        let claim = Claim { space: self.clone(), number, tuples };
+        match self.on_loan(owner, claim.tuples()) {
+            Some(conflict) => Err(conflict),
+            None => Ok(claim),
+        }
+    }
+
+    /// A loan of another owner's among these tuples.
+    fn on_loan(&self, owner: u32, tuples: &Tuples) -> Option<Conflict> {
+        self.holders().iter().filter(|holder| holder.number() != owner).find_map(|holder| {
+            let tuple = holder.loan_of(tuples)?;
+            Some(Conflict::OnLoan { tuple, owner: holder.name().into() })
+        })
+    }
+
+    fn unclaim(&self, number: u64, tuples: &Tuples) {
+        self.records.with(|records| {
+            records.claims.retain(|claim| claim.number != number);
+            for (key, map) in &records.maps {
+                if tuples.holds(key.0, key.1, key.2, *tuples.ports.start()) {
+                    map.set_claimed(&tuples.ports, &records.claimed(key), false);
+                }
+            }
+        });
+    }
+
+    /// From now on it is noted who has which port of these addresses, as far as they have maps or
+    /// get some: several owners take from them.
+    pub fn note_owners(&self, realm: Realm, ip: IpAddr) {
+        let protocols = [Protocol::TCP, Protocol::UDP, super::query_protocol(ip)];
+        for map in protocols.into_iter().filter_map(|protocol| self.map(realm, ip, protocol)) {
+            map.note_owners();
+        }
+        self.holders().iter().for_each(|holder| holder.note_owner());
+    }
+
+    /// Who has an external tuple, where that is noted.
+    pub fn owner(&self, realm: Realm, ip: IpAddr, protocol: Protocol, port: u16) -> Option<u32> {
+        self.known_map(realm, ip, protocol)?.owner(port)
+    }
+}
