@@ -233,15 +233,19 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::{IpAddr, Ipv6Addr};
 
+    fn guests() -> impl Iterator<Item = &'static Guest> {
+        GUESTS.iter().chain([&MACHINE])
+    }
+
     #[test]
     fn names_and_addresses_are_unique() {
         let names: BTreeSet<&str> = namespaces().collect();
         assert_eq!(names.len(), namespaces().count());
 
         let mut addresses: Vec<&str> = underlay_hosts().map(|host| host.underlay).collect();
-        addresses.extend(GUESTS.iter().flat_map(|g| [g.ip4, g.ip6]));
-        addresses.extend(GUESTS.iter().flat_map(|g| g.external.snat.into_iter().flatten()));
-        addresses.extend(GUESTS.iter().flat_map(|g| g.external.floating.into_iter().flatten()));
+        addresses.extend(guests().flat_map(|g| [g.ip4, g.ip6]));
+        addresses.extend(guests().flat_map(|g| g.external.snat.into_iter().flatten()));
+        addresses.extend(guests().flat_map(|g| g.external.floating.into_iter().flatten()));
         addresses.extend(WEBS.iter().flat_map(|web| [web.addresses, web.router]).flatten());
         addresses.extend([ROUTER.addresses, BOUNDARY_OUTSIDE].into_iter().flatten());
         let parsed: BTreeSet<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
@@ -258,7 +262,7 @@ mod tests {
             let id = [(a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
             Ipv6Addr::new(0xfe80, 0, 0, 0, id[0], id[1], id[2], id[3])
         };
-        for guest in &GUESTS {
+        for guest in guests() {
             assert_eq!(guest.link_local.parse::<Ipv6Addr>().unwrap(), link_local(guest.mac));
         }
         assert_eq!(GATEWAY6.parse::<Ipv6Addr>().unwrap(), link_local("a8:40:25:ff:77:77"));

@@ -4,10 +4,12 @@
 
 //! The path to the outside as guests see it: its hops, and how large packets may be on it.
 
-use super::Check;
+use super::{Check, both};
 use crate::lab::Lab;
 use crate::lab::processes::Daemon;
-use crate::lab::topology::{BOUNDARY, BOUNDARY_OUTSIDE, OUTSIDE_LINK, ROUTER, guest, web};
+use crate::lab::topology::{
+    BOUNDARY, BOUNDARY_OUTSIDE, GATEWAY4, GATEWAY6, OUTSIDE_LINK, ROUTER, guest, web,
+};
 use crate::shell::{Cmd, wait_until};
 use anyhow::{Result, ensure};
 use std::fs;
@@ -24,6 +26,13 @@ pub const CHECKS: &[Check] = &[
         title: "mtr to the outside, both families",
         needs: ADDRESSES,
         run: mtr,
+    },
+    Check {
+        group: GROUP,
+        name: "visible-hop",
+        title: "the gateway is a hop, where that is set",
+        needs: ADDRESSES,
+        run: visible_hop,
     },
     Check {
         group: GROUP,
@@ -45,6 +54,46 @@ fn mtr(lab: &mut Lab) -> Result<String> {
         ensure!(hops == expected, "hops are not {expected:?}:\n{text}");
     }
     Ok("3 hops: the boundary, the outside's router, the server".into())
+}
+
+/// Sets a port's gateway as a hop, looks, and takes that back.
+fn visible_hop(lab: &mut Lab) -> Result<String> {
+    let [from, peer] = [guest("g1"), guest("g3")];
+    let set = |value: bool| {
+        let setting = format!("way.visible_hop={value}");
+        lab.tell(from.host.name, &["set-port-settings", "-p", from.name, &setting])
+    };
+    let gateways = [GATEWAY4, GATEWAY6];
+    let look = |visible: bool| {
+        for (family, gateway) in gateways.into_iter().enumerate() {
+            let (inside, outside) = (both(peer)[family], web("web1").addresses[family]);
+            let way = [BOUNDARY_OUTSIDE[family], ROUTER.addresses[family], outside];
+            for (target, beyond) in [(inside, &[inside][..]), (outside, &way)] {
+                let first: &[&str] = if visible { &[gateway] } else { &[] };
+                let expected = [first, beyond].concat();
+                let hops = traced(lab, from.name, target)?;
+                ensure!(hops == expected, "hops to {target} are {hops:?}, not {expected:?}");
+            }
+        }
+        Ok(())
+    };
+    set(true)?;
+    let seen = look(true);
+    set(false)?;
+    seen.and_then(|()| look(false))?;
+    Ok(format!("{GATEWAY4} and {GATEWAY6} come first while it is set, inside and to the outside"))
+}
+
+/// The hops to an address, by echo requests, which every guest takes.
+fn traced(lab: &Lab, from: &str, target: &str) -> Result<Vec<String>> {
+    let text =
+        lab.on(from, "traceroute", &["-n", "-I", "-q", "1", "-w", "1", "-m", "5", target])?;
+    // A link-local address may have its interface behind it.
+    let hop = |line: &str| {
+        let word = line.split_whitespace().nth(1)?;
+        Some(word.split('%').next().unwrap_or(word).to_owned())
+    };
+    Ok(text.lines().skip(1).filter_map(hop).collect())
 }
 
 /// MTU of the uplink while it is narrow. The ends do not know of it, so that only errors from
