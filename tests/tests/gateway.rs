@@ -311,3 +311,23 @@ fn changed_names_servers_and_mtu_are_told_at_once() {
         assert!(reply.windows(option.len()).any(|bytes| bytes == option), "{reply:x?}");
     }
 }
+
+/// What is attached, allowed and taken back leaves connections alone that do not live by it.
+#[test]
+fn changes_of_prefixes_keep_the_translation_of_others() {
+    check(
+        "g5 -> out tcp:S 1000:80 => out from g5.snat:$p
+         out -> g5.snat tcp:SA 80:$p => g5 to g5:1000
+         g5 -> out udp6 1000:80 => out from g5.snat:$u
+         attach g5 = attached
+         allow g5 = transit
+         attach g5 = known
+         g5 -> out tcp:A 1000:80 => out from g5.snat:$p
+         detach g5 = attached
+         remove g5 = transit
+         detach g5 = known
+         g5 -> out tcp:A 1000:80 => out from g5.snat:$p
+         out -> g5.snat udp6 80:$u => g5 to g5:1000
+         count g5 flows_cut = 0",
+    );
+}

@@ -52,7 +52,7 @@ impl Capture {
             .arg(&self.file)
             .args(["-Y", filter, "-T", "fields"])
             .args(fields.iter().flat_map(|field| ["-e", field]))
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_secs(300))
             .output()?;
         if output.stdout.is_empty() && !output.stderr.contains("cut short") {
             return output.success().map(|_| Vec::new()).context("tshark");
