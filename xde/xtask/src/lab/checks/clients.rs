@@ -148,7 +148,17 @@ fn dhcpcd(lab: &mut Lab) -> Result<String> {
     }
     lab.dhcp6(guest)?;
     lab.dhcp4(guest)?;
+    hear_routers_again(lab, guest)?;
     Ok(format!("{} and {}, bound again and released", guest.ip4, guest.ip6))
+}
+
+/// dhcpcd hears routers by itself, and takes that from the kernel for good.
+fn hear_routers_again(lab: &Lab, guest: &Guest) -> Result<()> {
+    let name = guest.name;
+    let hear = format!("echo 1 >/proc/sys/net/ipv6/conf/{name}/accept_ra");
+    lab.on(name, "sh", &["-c", &hear])?;
+    lab.on(name, "rdisc6", &["-1", "-r", "3", "-w", "1000", name])?;
+    lab.wait_default_route6(name).map(drop)
 }
 
 fn arping(lab: &mut Lab) -> Result<String> {
