@@ -27,7 +27,7 @@ use crate::port::{Batch, Caching, Passed, Port, Turn};
 use crate::quote::Quote;
 use crate::rule::Facts;
 use crate::slot::Stored;
-use crate::tcp::{Outcome, TcpState, Tracker};
+use crate::tcp::{Outcome, Segment, TcpState, Tracker};
 use crate::transform::Transform;
 use crate::walk::{self, Bytes, Walk};
 use alloc::sync::Arc;
@@ -228,6 +228,7 @@ impl<H: Host> Port<H> {
                     self.end(flow, FlowEnd::Replaced);
                     return Ok(Round::Again);
                 }
+                Some(Outcome::Challenge) => self.may_replace(policy, packet, flow)?,
                 Some(Outcome::Changed | Outcome::Closed) => {
                     self.flows.refresh(flow, &policy.rules.idle, now);
                 }
@@ -261,8 +262,8 @@ impl<H: Host> Port<H> {
         }
     }
 
-    /// A SYN with the addresses and ports of a live connection takes its place only if it may open
-    /// one itself: who may not cannot end other people's connections either.
+    /// A SYN with the addresses and ports of a connection is let through to it, or takes its place,
+    /// only if it may open one itself: who may not cannot end other people's connections either.
     fn may_replace(
         &self,
         policy: &Policy,
@@ -345,12 +346,7 @@ impl<H: Host> Port<H> {
         if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
             return Ok(Round::Done(Passed::Reply(bytes)));
         }
-        let tracker = match headers.segment(frame.head()) {
-            Some(segment) => {
-                Some(Tracker::open(direction, &segment).map_err(|_| DropReason::TcpFlags)?)
-            }
-            None => None,
-        };
+        let tracker = first_tracker(policy, direction, headers.segment(frame.head()))?;
         let far_key = walk.key().ok_or(DropReason::GatewayDeny)?;
         let transform = self.compile(&walk.edit, packet);
         let flow = Arc::new(Flow::new(NewFlow {
@@ -429,6 +425,20 @@ impl<H: Host> Port<H> {
             },
         }
     }
+}
+
+/// The tracker of the connection that a TCP segment opens.
+fn first_tracker(
+    policy: &Policy,
+    direction: Direction,
+    segment: Option<Segment>,
+) -> Result<Option<Tracker>, DropReason> {
+    let Some(segment) = segment else { return Ok(None) };
+    let tracker = Tracker::open(direction, &segment).map_err(|_| DropReason::TcpFlags)?;
+    if !policy.rules.pick_up && !segment.is_opening() {
+        return Err(DropReason::TcpMidStream);
+    }
+    Ok(Some(tracker))
 }
 
 fn inner_bytes<'a>(frame: &'a impl Frame, headers: &Headers) -> Bytes<'a> {

@@ -47,6 +47,8 @@ drop_reasons! {
     TransportLength = "transport_length",
     /// TCP flags that no connection has (neither SYN, ACK nor RST).
     TcpFlags = "tcp_flags",
+    /// A TCP segment of a connection that is not known, and the port picks none up.
+    TcpMidStream = "tcp_mid_stream",
     /// From the underlay, but no Geneve packet over IPv6 and UDP.
     NotGeneve = "not_geneve",
     /// Geneve of another version, or of a payload other than Ethernet.

@@ -126,6 +126,8 @@ pub struct PolicyRules {
     pub host_tables: Arc<dyn Any + Send + Sync>,
     /// How long flows live without packets.
     pub idle: IdleLimits,
+    /// TCP connections of which the first segment seen is no SYN may have flows.
+    pub pick_up: bool,
     /// What senders are told of packets that do not pass.
     pub answers: AnswerPolicy,
 }
@@ -135,6 +137,7 @@ impl PolicyRules {
     pub fn is_same(&self, other: &Self) -> bool {
         let same_layers = || self.layers.iter().zip(&other.layers).all(|(a, b)| Arc::ptr_eq(a, b));
         self.idle == other.idle
+            && self.pick_up == other.pick_up
             && self.answers == other.answers
             && Arc::ptr_eq(&self.host_tables, &other.host_tables)
             && self.layers.len() == other.layers.len()

@@ -169,6 +169,13 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             let body = Body::Tcp { ports: [1, 2], flags: TcpFlags::PSH, numbers: [1, 1] };
             (Out, to(outside(true), body).bytes())
         }
+        DropReason::TcpMidStream => {
+            let mut settings = PortSettings::default();
+            settings.tcp.pick_up = false;
+            world.host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
+            let body = Body::Tcp { ports: [1, 2], flags: TcpFlags::ACK, numbers: [1, 1] };
+            (Out, to(outside(true), body).bytes())
+        }
         DropReason::NotGeneve
         | DropReason::GeneveHeader
         | DropReason::GeneveOptions

@@ -28,6 +28,7 @@ pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
         layers: vpc.layers(),
         host_tables: maps.clone(),
         idle: idle_limits(&vpc.config().settings),
+        pick_up: vpc.config().settings.tcp.pick_up,
         answers: answer_policy(vpc.config()),
     }
 }

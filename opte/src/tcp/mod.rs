@@ -19,17 +19,20 @@
 //!   while the connection is established. No state change depends on those that lag.
 //! * A FIN counts as acknowledged, and a SYN as answered, only by an acknowledgment that covers
 //!   it, compared in sequence space. Neither direction nor wrap-around makes a difference.
-//! * Any reset closes, from any state and with any sequence number.
-//!
-//! What is not checked. Of RFC 5961: that a RST has exactly the next expected sequence number
-//! (section 3.2), that a SYN on a live connection is proven by the reset that answers a
-//! challenge ACK (section 4.2), and that an acknowledgment lies within what was sent, less the
-//! largest window, and what was sent (section 5.2). Nor is any segment held against the
-//! receiver's window (RFC 9293, section 3.4), or a RST in SYN_SENT against the SYN
-//! (section 3.10.7.3). So who knows the addresses and ports can still close or restart the
-//! tracking of a connection, though not the connection itself.
+//! * A reset closes only if its sequence number is the next one expected (RFC 5961, section 3.2),
+//!   or, in answer to a SYN, if it acknowledges that SYN (RFC 9293, section 3.10.7.3). Where
+//!   numbers lag behind, one that is not behind what is known will do; but a connection that was
+//!   closed by a reset lives on, in the state it had, as soon as the side that is said to have sent
+//!   it sends something else. So a forged reset ends nothing that is in use.
+//! * A SYN on a live connection changes nothing (RFC 5961, section 4). If its receiver has the
+//!   connection no longer and answers with a SYN, that begins another one in the same place; if it
+//!   answers with an acknowledgment, the reset that follows closes this one.
+//! * Data and acknowledgments, wherever their numbers are, change no state while the connection is
+//!   established; the ends judge them (RFC 5961, section 5). Later they do only by acknowledging a
+//!   SYN or a FIN with its very number.
 
 mod seq;
+mod side;
 mod state;
 #[cfg(test)]
 mod table_tests;
@@ -38,8 +41,9 @@ mod tracker;
 mod walk_tests;
 
 pub use seq::SeqNumber;
+pub use side::Side;
 pub use state::{TcpState, Timeouts, idle_limit, is_plain};
-pub use tracker::{Outcome, Step, TcpError, Tracker};
+pub use tracker::{Outcome, Step, TcpError, Tracker, TrackerParts};
 
 use core::fmt;
 use core::ops::BitOr;
@@ -137,6 +141,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The first segment of a connection: a SYN that answers none.
+    pub const fn is_opening(&self) -> bool {
+        self.flags.is_syn() && !self.flags.is_ack() && !self.flags.is_rst()
+    }
+
     /// The sequence number after this segment. SYN and FIN count as one octet each
     /// (RFC 9293, section 3.4).
     pub const fn end(&self) -> SeqNumber {

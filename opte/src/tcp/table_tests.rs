@@ -10,37 +10,42 @@ use opte_api::Direction::{self, In, Out};
 
 /// Kinds of segment: the columns of [`TABLE`].
 ///
-/// `=` has the sender's own SYN number (any, if it has sent none), `+` another one; no sign and
-/// these two acknowledge all that the other side sent, `~` acknowledges less or more than that.
-const KINDS: [&str; 13] =
-    ["none", "F", "S=", "S+", "SA=", "SA+", "SA~", "A", "A~", "FA", "FA~", "SF", "R"];
+/// `=` has the sender's own SYN number (any, if it has sent none), `+` and `-` one ahead or behind;
+/// no sign and these acknowledge all that the other side sent, `~` acknowledges less or more than
+/// that. A reset goes on where its sender has stopped, `+` beyond that, `-` far behind.
+const KINDS: [&str; 17] = [
+    "none", "F", "S=", "S+", "S-", "SA=", "SA+", "SA~", "A", "A~", "FA", "FA~", "SF", "R", "R+",
+    "R-", "RA",
+];
 
-/// Next state, or `.` the state stays, `!` unexpected, `new` another connection.
+/// Next state, or `.` the state stays, `!` unexpected, `new` another connection, `off` a challenge.
+/// A reset beyond the next number passes where its sender has not been heard since the connection
+/// was established: segments that are not shown to the tracker may have gone before it.
 #[rustfmt::skip]
-const TABLE: [(TcpState, Direction, [&str; 13]); 22] = [
-    //                          none  F    S=     S+     SA=    SA+   SA~  A      A~     FA     FA~    SF   R
-    (TcpState::Closed, Out,      ["!", "!", "new", "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "."]),
-    (TcpState::Closed, In,       ["!", "!", "new", "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "."]),
-    (TcpState::Listen, Out,      ["!", "!", "SYR", "SYR", "SYR", "SYR", "!", "EST", "EST", "FW1", "FW1", "!", "CLO"]),
-    (TcpState::Listen, In,       ["!", "!", ".",   "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
-    (TcpState::SynSent, Out,     ["!", "!", ".",   "new", "!",   "!",   "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
-    (TcpState::SynSent, In,      ["!", "!", "SYR", "SYR", "EST", "EST", "!", "!",   "!",   "!",   "!",   "!", "CLO"]),
-    (TcpState::SynReceived, Out, ["!", "!", ".",   "new", ".",   ".",   ".", ".",   ".",   "FW1", "FW1", "!", "CLO"]),
-    (TcpState::SynReceived, In,  ["!", "!", ".",   "new", "EST", "!",   "!", "EST", "!",   "CLW", "!",   "!", "CLO"]),
-    (TcpState::Established, Out, ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "FW1", "FW1", "!", "CLO"]),
-    (TcpState::Established, In,  ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "CLW", "CLW", "!", "CLO"]),
-    (TcpState::CloseWait, Out,   ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "LAK", "CLG", "!", "CLO"]),
-    (TcpState::CloseWait, In,    ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::LastAck, Out,     ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::LastAck, In,      ["!", "!", ".",   "new", ".",   "!",   ".", "CLO", ".",   "CLO", ".",   "!", "CLO"]),
-    (TcpState::FinWait1, Out,    ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::FinWait1, In,     ["!", "!", ".",   "new", ".",   "!",   ".", "FW2", ".",   "TIW", "CLG", "!", "CLO"]),
-    (TcpState::FinWait2, Out,    ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::FinWait2, In,     ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   "TIW", "TIW", "!", "CLO"]),
-    (TcpState::Closing, Out,     ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::Closing, In,      ["!", "!", ".",   "new", ".",   "!",   ".", "TIW", ".",   "TIW", ".",   "!", "CLO"]),
-    (TcpState::TimeWait, Out,    ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
-    (TcpState::TimeWait, In,     ["!", "!", ".",   "new", ".",   "!",   ".", ".",   ".",   ".",   ".",   "!", "CLO"]),
+const TABLE: [(TcpState, Direction, [&str; 17]); 22] = [
+    //                             none   F    S=     S+     S-     SA=    SA+    SA~   A      A~     FA     FA~    SF   R      R+     R-   RA
+    (TcpState::Closed, Out,      ["!",   "!", "new", "new", "new", "!",   "!",   "!",  "!",   "!",   "!",   "!",   "!", ".",   ".",   ".", "."]),
+    (TcpState::Closed, In,       ["!",   "!", "new", "new", "new", "!",   "!",   "!",  "!",   "!",   "!",   "!",   "!", ".",   ".",   ".", "."]),
+    (TcpState::Listen, Out,      ["!",   "!", "SYR", "SYR", "SYR", "SYR", "SYR", "!",  "EST", "EST", "FW1", "FW1", "!", ".",   ".",   ".", "CLO"]),
+    (TcpState::Listen, In,       ["!",   "!", ".",   "new", "new", "!",   "!",   "!",  "!",   "!",   "!",   "!",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::SynSent, Out,     ["!",   "!", ".",   "new", "new", "!",   "!",   "!",  "!",   "!",   "!",   "!",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::SynSent, In,      ["!",   "!", "SYR", "SYR", "SYR", "EST", "EST", "!",  "!",   "!",   "!",   "!",   "!", ".",   ".",   ".", "CLO"]),
+    (TcpState::SynReceived, Out, ["!",   "!", ".",   "off", "off", ".",   ".",   ".",  ".",   ".",   "FW1", "FW1", "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::SynReceived, In,  ["!",   "!", ".",   "off", "off", "EST", "!",   "!",  "EST", "!",   "CLW", "!",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::Established, Out, ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   "FW1", "FW1", "!", "CLO", "CLO", ".", "CLO"]),
+    (TcpState::Established, In,  ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   "CLW", "CLW", "!", "CLO", "CLO", ".", "CLO"]),
+    (TcpState::CloseWait, Out,   ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   "LAK", "CLG", "!", "CLO", "CLO", ".", "CLO"]),
+    (TcpState::CloseWait, In,    ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::LastAck, Out,     ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::LastAck, In,      ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  "CLO", ".",   "CLO", ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::FinWait1, Out,    ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::FinWait1, In,     ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  "FW2", ".",   "TIW", "CLG", "!", "CLO", "CLO", ".", "CLO"]),
+    (TcpState::FinWait2, Out,    ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::FinWait2, In,     ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   "TIW", "TIW", "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::Closing, Out,     ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::Closing, In,      ["!",   "!", ".",   "off", "off", ".",   "!",   ".",  "TIW", ".",   "TIW", ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::TimeWait, Out,    ["!",   "!", ".",   "new", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
+    (TcpState::TimeWait, In,     ["!",   "!", ".",   "new", "off", ".",   "!",   ".",  ".",   ".",   ".",   ".",   "!", "CLO", ".",   ".", "CLO"]),
 ];
 
 /// Ways into each state: direction and kind of each segment.
@@ -60,7 +65,7 @@ const PATHS: [(TcpState, &[(Direction, &str)]); 17] = [
     (TcpState::Closing, &[(Out, "S="), (In, "SA="), (In, "FA"), (Out, "FA~")]),
     (TcpState::TimeWait, &[(Out, "S="), (In, "SA="), (Out, "FA"), (In, "A"), (In, "FA")]),
     (TcpState::TimeWait, &[(Out, "S="), (In, "SA="), (Out, "FA"), (In, "FA~"), (In, "A")]),
-    (TcpState::Closed, &[(Out, "S="), (In, "R")]),
+    (TcpState::Closed, &[(Out, "S="), (In, "RA")]),
     (TcpState::Closed, &[(In, "S="), (Out, "SA="), (In, "FA"), (Out, "FA"), (In, "A")]),
 ];
 
@@ -104,9 +109,19 @@ impl Ends {
                     _ => TcpFlags::default(),
                 };
         }
-        let new_number = if kind.contains('+') { 0x1234_5678 } else { 0 };
+        let new_number = match kind.chars().last() {
+            Some('+') => 0x1234_5678,
+            Some('-') => 0x1234_5678_u32.wrapping_neg(),
+            _ => 0,
+        };
         let skew = if kind.contains('~') { skew } else { 0 };
         let ack = SeqNumber(self.next[other].wrapping_add(skew));
+        if flags.is_rst() {
+            let beyond = if kind.ends_with('+') { 1 } else { 0 };
+            let behind = if kind.ends_with('-') { 0x4000_0000 } else { 0 };
+            let seq = SeqNumber(self.next[own].wrapping_add(beyond).wrapping_sub(behind));
+            return Segment { flags, seq, ack, payload_len: 0, window: 512 };
+        }
         if flags.is_syn() {
             let seq = SeqNumber(self.start[own].wrapping_add(new_number));
             self.next[own] = self.start[own].wrapping_add(1);
@@ -156,6 +171,7 @@ fn check_cell(tracker: Tracker, direction: Direction, segment: &Segment, expecte
         "." => (from, Outcome::Same),
         "!" => (from, Outcome::Unexpected),
         "new" => (from, Outcome::NewConnection),
+        "off" => (from, Outcome::Challenge),
         "CLO" => (TcpState::Closed, Outcome::Closed),
         name => (state_of(name), Outcome::Changed),
     };
@@ -169,7 +185,7 @@ fn check_cell(tracker: Tracker, direction: Direction, segment: &Segment, expecte
     }
 }
 
-fn row(state: TcpState, direction: Direction) -> [&'static str; 13] {
+fn row(state: TcpState, direction: Direction) -> [&'static str; 17] {
     TABLE.iter().find(|(s, d, _)| (*s, *d) == (state, direction)).unwrap().2
 }
 
@@ -229,9 +245,13 @@ fn combinations_that_make_no_sense() {
                 segment.flags = TcpFlags(bits);
                 check_cell(tracker, direction, &segment, expected);
             };
-            // A reset is one whatever comes with it.
-            let reset = if state == TcpState::Closed { "." } else { "CLO" };
-            (0..=u8::MAX).filter(|bits| bits & 0x04 != 0).for_each(|bits| check(bits, reset));
+            // A reset is one whatever comes with it. In answer to a SYN it must acknowledge that.
+            let answers =
+                [(TcpState::SynSent, In), (TcpState::Listen, Out)].contains(&(state, direction));
+            for bits in (0..=u8::MAX).filter(|bits| bits & 0x04 != 0) {
+                let fits = state != TcpState::Closed && (!answers || bits & 0x10 != 0);
+                check(bits, if fits { "CLO" } else { "." });
+            }
             // SYN and FIN, with and without ACK; and none of SYN, RST, ACK.
             for bits in [0x03, 0x13, 0x0b, 0x33, 0x00, 0x01, 0x08, 0x20, 0x29] {
                 check(bits, "!");

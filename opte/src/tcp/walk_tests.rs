@@ -18,12 +18,14 @@ enum Now {
     Is(TcpState),
     /// In this state, and the segment was not expected.
     Odd(TcpState),
+    /// In this state, and its receiver is to say whether it has the connection.
+    Challenged(TcpState),
     /// A new connection on the same addresses and ports, in this state.
     Anew(TcpState),
     /// The segment opens nothing.
     Refused(TcpError),
 }
-use Now::{Anew, Is, Odd, Refused};
+use Now::{Anew, Challenged, Is, Odd, Refused};
 
 /// Direction, flags, sequence number, acknowledgment, octets of data.
 type Line = (Direction, &'static str, u32, u32, u32);
@@ -46,6 +48,7 @@ impl Flow {
             self.0 = Some(next);
             match outcome {
                 Outcome::Unexpected => return Odd(next.state()),
+                Outcome::Challenge => return Challenged(next.state()),
                 Outcome::NewConnection => {}
                 Outcome::Same | Outcome::Changed | Outcome::Closed => return Is(next.state()),
             }
@@ -81,7 +84,8 @@ fn idle_limits() {
     // A slow SYN and ACK still finds its connection.
     half_open.idle(200_000);
     assert_eq!(half_open.take((In, "SA", 1, 2, 0)), Is(Established));
-    half_open.check(&[((Out, "S", 90, 0, 0), Anew(SynSent))]);
+    half_open = Flow::default();
+    half_open.check(&[((Out, "S", 90, 0, 0), Is(SynSent))]);
     open.idle(250_000);
     half_open.idle(250_000);
     assert_eq!(half_open.0, None);
@@ -195,13 +199,14 @@ fn a_refused_connection_is_held_for_four_minutes() {
 }
 
 #[test]
-fn a_syn_on_a_live_connection_starts_over() {
+fn a_syn_on_a_live_connection_is_for_its_receiver_to_judge() {
+    // RFC 5961, section 4. Here the receiver has the connection no longer, and answers.
     Flow::default().check(&[
         ((Out, "S", 1, 0, 0), Is(SynSent)),
         ((Out, "S", 1, 0, 0), Is(SynSent)),
         ((In, "SA", 1, 2, 0), Is(Established)),
         ((Out, "A", 2, 2, 0), Is(Established)),
-        ((Out, "S", 90_000, 0, 0), Anew(SynSent)),
+        ((Out, "S", 90_000, 0, 0), Challenged(Established)),
         ((In, "SA", 50_000, 90_001, 0), Is(Established)),
         ((Out, "A", 90_001, 50_001, 0), Is(Established)),
         ((Out, "FA", 90_001, 50_001, 0), Is(FinWait1)),
@@ -210,6 +215,114 @@ fn a_syn_on_a_live_connection_starts_over() {
         ((Out, "S", 123_456, 0, 0), Anew(SynSent)),
         ((In, "SA", 3, 123_457, 0), Is(Established)),
     ]);
+}
+
+#[test]
+fn a_live_connection_is_restarted_by_whoever_takes_the_syn() {
+    let open: [(Line, Now); 3] = [
+        ((In, "S", 1, 0, 0), Is(Listen)),
+        ((Out, "SA", 1, 2, 0), Is(SynReceived)),
+        ((In, "A", 2, 2, 0), Is(Established)),
+    ];
+    let mut flow = Flow::default();
+    flow.check(&open);
+    flow.check(&[
+        ((In, "S", 70, 0, 0), Challenged(Established)),
+        ((Out, "SA", 500, 71, 0), Is(SynReceived)),
+        ((In, "A", 71, 501, 0), Is(Established)),
+        // Numbers of the connection before mean nothing any more.
+        ((In, "R", 69, 0, 0), Is(Established)),
+    ]);
+}
+
+#[test]
+fn time_wait_ends_early_for_a_later_number_only() {
+    // RFC 9293, section 3.6.1; RFC 6191 is for the ends, which know the timestamps.
+    let waiting: [(Line, Now); 4] = [
+        ((Out, "S", 100, 0, 0), Is(SynSent)),
+        ((In, "SA", 500, 101, 0), Is(Established)),
+        ((Out, "FA", 101, 501, 0), Is(FinWait1)),
+        ((In, "FA", 501, 102, 0), Is(TimeWait)),
+    ];
+    for (line, expected) in [
+        ((Out, "S", 102, 0, 0), Anew(SynSent)),
+        ((In, "S", 502, 0, 0), Anew(Listen)),
+        ((Out, "S", 99, 0, 0), Challenged(TimeWait)),
+        ((In, "S", 501, 0, 0), Challenged(TimeWait)),
+        ((In, "S", 500, 0, 0), Is(TimeWait)),
+    ] {
+        let mut flow = Flow::default();
+        flow.check(&waiting);
+        assert_eq!(flow.take(line), expected, "{line:?}");
+    }
+    // By its timestamp the peer may take it all the same.
+    let mut flow = Flow::default();
+    flow.check(&waiting);
+    flow.check(&[
+        ((Out, "S", 50, 0, 0), Challenged(TimeWait)),
+        ((In, "SA", 7, 51, 0), Is(Established)),
+    ]);
+}
+
+#[test]
+fn a_forged_reset_ends_nothing_that_is_in_use() {
+    // RFC 7857, section 2.2. The number is a guess that happens not to be behind.
+    for (state, last) in [(Established, (In, "A", 2, 2, 0)), (CloseWait, (In, "FA", 2, 2, 0))] {
+        let mut flow = Flow::default();
+        flow.check(&[
+            ((Out, "S", 1, 0, 0), Is(SynSent)),
+            ((In, "SA", 1, 2, 0), Is(Established)),
+            ((Out, "A", 2, 2, 0), Is(Established)),
+            (last, Is(state)),
+            ((Out, "R", 9_000, 0, 0), Is(Closed)),
+            // What its peer says proves nothing, for the peer may not have got it yet.
+            ((In, "A", 3, 2, 0), Odd(Closed)),
+            ((Out, "R", 5, 0, 0), Is(Closed)),
+            // Who has reset a connection says nothing of this kind.
+            ((Out, "PA", 2, 2, 10), Is(state)),
+        ]);
+    }
+}
+
+#[test]
+fn a_reset_that_does_not_fit_changes_nothing() {
+    // RFC 5961, section 3.2: at most it makes its receiver acknowledge.
+    let mut flow = Flow::default();
+    flow.check(&[
+        ((Out, "S", 100, 0, 0), Is(SynSent)),
+        // RFC 9293, section 3.10.7.3.
+        ((In, "R", 0, 0, 0), Is(SynSent)),
+        ((In, "RA", 0, 100, 0), Is(SynSent)),
+        ((In, "RA", 0, 102, 0), Is(SynSent)),
+        ((In, "SA", 500, 101, 0), Is(Established)),
+        ((Out, "A", 101, 501, 0), Is(Established)),
+        ((In, "R", 500, 0, 0), Is(Established)),
+        ((Out, "FA", 101, 501, 0), Is(FinWait1)),
+        ((In, "A", 501, 102, 0), Is(FinWait2)),
+        ((In, "R", 500, 0, 0), Is(FinWait2)),
+        ((In, "R", 502, 0, 0), Is(FinWait2)),
+        ((Out, "R", 103, 0, 0), Is(FinWait2)),
+        ((In, "R", 501, 0, 0), Is(Closed)),
+    ]);
+    Flow::default().check(&[
+        ((In, "S", 100, 0, 0), Is(Listen)),
+        ((Out, "R", 0, 0, 0), Is(Listen)),
+        ((In, "R", 102, 0, 0), Is(Listen)),
+        ((Out, "RA", 0, 101, 0), Is(Closed)),
+    ]);
+}
+
+#[test]
+fn the_next_number_is_the_later_of_sent_and_acknowledged() {
+    let mut flow = Flow::default();
+    flow.take((Out, "S", 100, 0, 0));
+    let next = |flow: &Flow, way| flow.0.unwrap().next(way);
+    assert_eq!((next(&flow, Out), next(&flow, In)), (Some(SeqNumber(101)), None));
+    flow.take((In, "SA", 500, 101, 0));
+    assert_eq!(next(&flow, In), Some(SeqNumber(501)));
+    // What the guest has sent meanwhile shows in what the peer acknowledges.
+    flow.take((In, "A", 501, 4_000, 0));
+    assert_eq!((next(&flow, Out), next(&flow, In)), (Some(SeqNumber(4_000)), Some(SeqNumber(501))));
 }
 
 #[test]
@@ -295,10 +408,15 @@ fn a_guest_that_keeps_its_connection_is_believed() {
     Flow::default().check(&[
         ((Out, "S", 1, 0, 0), Is(SynSent)),
         ((In, "SA", 1, 2, 0), Is(Established)),
-        ((In, "S", 77, 0, 0), Anew(Listen)),
+        ((In, "S", 77, 0, 0), Challenged(Established)),
         ((Out, "A", 2, 2, 0), Is(Established)),
         ((In, "PA", 2, 2, 10), Is(Established)),
-        ((In, "S", 77, 0, 0), Is(Established)),
+        ((In, "S", 77, 0, 0), Challenged(Established)),
+        // It was a forged one: nobody answers this with a SYN but a receiver that took it.
+        ((Out, "SA", 900, 77, 0), Odd(Established)),
+        // It was a true one: the challenge is answered with a reset, and the next SYN opens.
+        ((In, "R", 2, 0, 0), Is(Closed)),
+        ((In, "S", 77, 0, 0), Anew(Listen)),
     ]);
 }
 
@@ -382,6 +500,11 @@ fn segments() -> impl Strategy<Value = Vec<(Direction, Segment)>> {
     prop::collection::vec(one, 1..40)
 }
 
+fn without_resets(mut segments: Vec<(Direction, Segment)>) -> Vec<(Direction, Segment)> {
+    segments.retain(|(_, segment)| !segment.flags.is_rst());
+    segments
+}
+
 /// State and outcome after each segment, from the first that opens a connection.
 fn trace(
     segments: &[(Direction, Segment)],
@@ -414,6 +537,8 @@ proptest! {
     /// The caller may leave plain segments out: [`is_plain`].
     #[test]
     fn plain_segments_may_pass_by(segments in segments()) {
+        // What is said of resets does depend on numbers that lag behind.
+        let segments = without_resets(segments);
         let stepped = trace(&segments, |_, _| false);
         let passed_by = trace(&segments, |tracker, s| is_plain(s.flags, tracker.state()));
         prop_assert_eq!(stepped, passed_by);
@@ -430,17 +555,30 @@ proptest! {
         prop_assert_eq!(trace(&segments, |_, _| false), trace(&moved, |_, _| false));
     }
 
-    /// The end is told once, and only a new connection follows it.
+    /// The end is told once, and only a new connection follows it. Only a reset may be forged.
     #[test]
     fn closed_stays_closed(segments in segments()) {
         let mut closed = false;
-        for (state, outcome) in trace(&segments, |_, _| false) {
+        for (state, outcome) in trace(&without_resets(segments), |_, _| false) {
             match outcome {
                 Outcome::NewConnection => closed = false,
                 Outcome::Closed => prop_assert!(!core::mem::replace(&mut closed, true)),
-                Outcome::Same | Outcome::Changed | Outcome::Unexpected => {}
+                Outcome::Same | Outcome::Changed | Outcome::Challenge | Outcome::Unexpected => {}
             }
             prop_assert!(!closed || state == Closed);
+        }
+    }
+
+    /// A tracker is all that its parts say.
+    #[test]
+    fn a_tracker_can_be_taken_apart(segments in segments()) {
+        let mut tracker = Tracker::default();
+        for (direction, segment) in &segments {
+            tracker = tracker.step(*direction, segment).next;
+            prop_assert_eq!(Tracker::from_parts(tracker.parts()), tracker);
+            if let Ok(opened) = Tracker::open(*direction, segment) {
+                tracker = opened;
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod flows;
 mod gateways;
 mod idle;
 mod nat;
+mod tcp;
 mod way;
 
 pub use answers::{AnswerSettings, MAX_ANSWERS};
@@ -23,6 +24,7 @@ pub use nat::{
     NatDependence, NatDependences, NatLimits, NatPooling, NatRange, NatSettings, OneToOne,
     PortForward, Quarantine, Untranslated,
 };
+pub use tcp::TcpSettings;
 pub use way::WaySettings;
 
 use opte_api::OpteError;
@@ -36,6 +38,8 @@ pub struct PortSettings {
     pub idle: IdleSettings,
     /// How many flows there may be.
     pub flows: FlowSettings,
+    /// How TCP connections are followed.
+    pub tcp: TcpSettings,
     /// What senders are told of packets that do not pass.
     pub answers: AnswerSettings,
     /// How long packets may be, and how many hops they make.

@@ -17,7 +17,7 @@
 //! g7 -> g5 tcp:S 1:22 => refuse firewall_reject g7 is rst     is dropped, and this comes to g7
 //! ```
 //!
-//! What is sent is `udp`, `tcp:FLAGS` with letters of SAFRP (and `ack=NUMBER`), `ping` and
+//! What is sent is `udp`, `tcp:FLAGS` with letters of SAFRP (and `seq=NUMBER`, `ack=NUMBER`), `ping` and
 //! `pong` with identifier, `stamp` and `stamped` (ICMP timestamps) likewise, `gre`, or `error`; with a 6 behind (`udp6`, `tcp6:S`) over IPv6. For
 //! an echo message `from` and `to` take the identifier as port. `out2` is outside, too, and
 //! `g5.192.0.2.9` that address, behind which the boundary expects g5. What goes from one guest to

@@ -92,8 +92,12 @@ impl Stage {
         }
         let flags = TcpFlags(flags);
         let seq = if flags.is_syn() { START } else { START + 1 };
-        let given = rest.iter().find_map(|word| word.strip_prefix("ack="));
-        let ack = match given {
+        let given = |name| rest.iter().find_map(|word| word.strip_prefix(name));
+        let seq = match given("seq=") {
+            Some(number) => number.parse().map_err(|_| "seq takes a number")?,
+            None => seq,
+        };
+        let ack = match given("ack=") {
             Some(number) => number.parse().map_err(|_| "ack takes a number")?,
             None if flags.is_ack() => START + 1,
             None => 0,
@@ -156,7 +160,7 @@ fn adorn(packet: &mut Packet, rest: &[&str]) -> Result<(), String> {
                 let headers = packet.bytes().len() - 14;
                 packet.payload = vec![7; value.checked_sub(headers).ok_or("that is too short")?];
             }
-            "ack" => {}
+            "seq" | "ack" => {}
             _ => return Err(format!("what is '{name}'?")),
         }
     }

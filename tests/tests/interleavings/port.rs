@@ -46,6 +46,7 @@ impl Setting {
             layers: vpc.layers(),
             host_tables: maps.clone(),
             idle: IdleLimits::default(),
+            pick_up: true,
             answers: AnswerPolicy::default(),
         };
         let translate = policy(&vpc);
