@@ -20,6 +20,9 @@ const COMPILER: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
 const TARGET: &str = "x86_64-illumos-kernel";
 const ENTRY_POINTS: [&str; 3] = ["_init", "_info", "_fini"];
+/// Functions that are made part of their callers add to their callers' frames, and a kernel's stack
+/// is short. This is the cost up to which the compiler does it.
+const INLINING: &str = "-Cllvm-args=-inline-threshold=25";
 /// How long a step of the linker may take.
 const LINKING: Duration = Duration::from_secs(120);
 
@@ -63,6 +66,7 @@ fn compile(target: &Path) -> Result<()> {
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")
+        .args(["--", INLINING])
         .show()
 }
 
