@@ -289,6 +289,7 @@ impl<H: Host> Port<H> {
 
     /// Removes flows that were idle for too long, as far as `budget` goes. True if there may be
     /// more. A port that does not run keeps its flows as they are.
+    #[inline(never)]
     pub fn expire(&self, now: Moment, budget: &mut Budget) -> bool {
         if !self.is_running() || self.flows.is_quiet(now) {
             return false;

@@ -195,6 +195,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Sends what the port of `sender` let out: to another guest of this host as it is, or away.
+    #[inline(never)]
     fn send<F: Frame>(
         &self,
         snapshot: &Snapshot<H>,

@@ -89,7 +89,7 @@ impl<H: Host> Management<H> {
         body: &[u8],
     ) -> Vec<u8> {
         match header.code {
-            CreatePort::CODE => serve(body, |r| self.create(driver, platform, now, r)),
+            CreatePort::CODE => self.serve_create(driver, platform, now, body),
             DeletePort::CODE => serve(body, |r| self.delete(platform, r)),
             SetUnderlay::CODE => serve(body, |r| self.set_underlay(platform, r)),
             ClearUnderlay::CODE => serve(body, |ClearUnderlay {}| self.clear_underlay(platform)),
@@ -108,7 +108,20 @@ impl<H: Host> Management<H> {
         }
     }
 
+    /// The one request that is large itself: its frame is apart, since a kernel's stack is short.
+    #[inline(never)]
+    fn serve_create(
+        &mut self,
+        driver: &Driver<H>,
+        platform: &mut dyn Platform,
+        now: Moment,
+        body: &[u8],
+    ) -> Vec<u8> {
+        serve(body, |request| self.create(driver, platform, now, request))
+    }
+
     /// Requests about the mappings of the host.
+    #[inline(never)]
     fn serve_mapping(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             SetV2p::CODE => serve(body, |SetV2p { entry }| {
@@ -136,6 +149,7 @@ impl<H: Host> Management<H> {
     }
 
     /// Requests about one port, or the list of them.
+    #[inline(never)]
     fn serve_port(&mut self, code: u16, now: Moment, body: &[u8]) -> Vec<u8> {
         match code {
             ListPorts::CODE => {
@@ -187,6 +201,7 @@ impl<H: Host> Management<H> {
     }
 
     /// Requests about what a guest may use besides its own addresses.
+    #[inline(never)]
     fn serve_prefixes(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             AttachSubnet::CODE => serve(body, |r: AttachSubnet| {
@@ -241,6 +256,7 @@ impl<H: Host> Management<H> {
         }
     }
 
+    #[inline(never)]
     fn create(
         &mut self,
         driver: &Driver<H>,

@@ -29,6 +29,7 @@ pub(crate) const LOOK: &[PortState] = &[PortState::Running, PortState::Paused, P
 
 impl<H: Host> Management<H> {
     /// Requests about the life of one port.
+    #[inline(never)]
     pub(crate) fn serve_life(
         &mut self,
         driver: &Driver<H>,

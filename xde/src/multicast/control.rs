@@ -80,6 +80,7 @@ fn limit(count: usize, limit: usize, what: &str) -> Result<(), OpteError> {
 
 impl<H: Host> Management<H> {
     /// Serves one request.
+    #[inline(never)]
     pub fn serve_multicast(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             SetM2p::CODE => serve(body, |SetM2p { entry }| {

@@ -57,7 +57,9 @@ pub fn sources() -> PathBuf {
 fn compile(target: &Path) -> Result<()> {
     cargo_with_sources()
         .args(["rustc", "--release", "-p", "xde-illumos", "--lib", "--crate-type", "staticlib"])
-        .args(["-Zbuild-std=core,alloc", "-Zjson-target-spec", "--target"])
+        // Sorting, above all, would take a page of the stack.
+        .args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=optimize_for_size"])
+        .args(["-Zjson-target-spec", "--target"])
         .arg(sources().join(TARGET).with_extension("json"))
         .arg("--target-dir")
         .arg(target)
