@@ -50,7 +50,7 @@ pub fn pass(
             frame.rewrite(&batch.rewrite);
             true
         }
-        Verdict::Reply(_) | Verdict::Drop(_) => false,
+        Verdict::Reply(_) | Verdict::Held | Verdict::Drop(_) => false,
     }
 }
 

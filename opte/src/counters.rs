@@ -74,6 +74,7 @@ pub struct Counters {
     opened: AtomicU64,
     answers: AtomicU64,
     answers_limited: AtomicU64,
+    held: AtomicU64,
     ended: [AtomicU64; ENDS],
     cut: [AtomicU64; CUTS],
 }
@@ -113,6 +114,11 @@ impl Counters {
     /// were too many.
     pub fn answered(&self, sent: bool) {
         add(if sent { &self.answers } else { &self.answers_limited }, 1);
+    }
+
+    /// Counts a fragment that waits for the first of its packet.
+    pub fn held(&self) {
+        add(&self.held, 1);
     }
 
     /// Counts a flow that ended.
@@ -167,6 +173,7 @@ impl Counters {
         }
         list.push(("answers_sent".into(), self.answers.load(Ordering::Relaxed)));
         list.push(("answers_limited".into(), self.answers_limited.load(Ordering::Relaxed)));
+        list.push(("fragments_held".into(), self.held.load(Ordering::Relaxed)));
         list.push(("flows_opened".into(), self.opened.load(Ordering::Relaxed)));
         for (end, counter) in FlowEnd::ALL.iter().zip(&self.ended) {
             list.push((end.name().into(), counter.load(Ordering::Relaxed)));

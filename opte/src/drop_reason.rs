@@ -37,8 +37,15 @@ drop_reasons! {
     IpVersion = "ip_version",
     /// An IP header contradicts itself on its length.
     IpLength = "ip_length",
-    /// A later or unfinished IP fragment.
+    /// A fragment of a tunnel's packet, or one whose first fragment did not pass, or passed under
+    /// another policy.
     Fragment = "fragment",
+    /// A fragment whose length is wrong, or a first one without its transport header.
+    FragmentMalformed = "fragment_malformed",
+    /// A fragment that has come already, or overlaps with others, or belongs to those that did.
+    FragmentOverlap = "fragment_overlap",
+    /// More fragments of one packet, or waiting for the first, than there is room for.
+    FragmentLimit = "fragment_limit",
     /// IPv6 extension headers are too many, too long or out of place.
     ExtensionHeaders = "extension_headers",
     /// A protocol that is not carried.

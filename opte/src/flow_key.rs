@@ -170,6 +170,13 @@ impl FlowKey {
         Self([d0, d1, s0, s1, ports])
     }
 
+    /// The same key without ports, as later fragments have it.
+    #[must_use]
+    pub const fn without_ports(mut self) -> Self {
+        self.0[4] &= 0xffff_ffff;
+        self
+    }
+
     /// The same key with another source address.
     pub fn with_src(mut self, src: IpAddr) -> Self {
         [self.0[0], self.0[1]] = words(src);

@@ -16,6 +16,7 @@
 //!   [`prefix_map`] how it is found; [`walk`] is one decision.
 //! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered; [`judge`] says whether it
 //!   is still right, and [`cut`] why not.
+//! * [`fragments`] lets later fragments follow the first.
 //! * [`answer`] writes the packets that the engine sends itself.
 //! * [`port`] puts them together: packets in, verdicts out.
 //!
@@ -52,6 +53,7 @@ pub mod event;
 pub mod flow;
 pub mod flow_key;
 pub mod flow_table;
+pub mod fragments;
 pub mod frame;
 pub mod geneve;
 pub mod headers;

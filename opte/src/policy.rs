@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use opte_api::Protocol;
 
 /// Number of a change. Policies have the number of the change that made them; none is used twice.
@@ -130,6 +130,9 @@ pub struct PolicyRules {
     pub pick_up: bool,
     /// What senders are told of packets that do not pass.
     pub answers: AnswerPolicy,
+    /// Addresses outside that the port shares with others, and for each the first and the last
+    /// identification that only fragments of this port have.
+    pub shared: Vec<(Ipv4Addr, u16, u16)>,
 }
 
 impl PolicyRules {
@@ -139,6 +142,7 @@ impl PolicyRules {
         self.idle == other.idle
             && self.pick_up == other.pick_up
             && self.answers == other.answers
+            && self.shared == other.shared
             && Arc::ptr_eq(&self.host_tables, &other.host_tables)
             && self.layers.len() == other.layers.len()
             && same_layers()

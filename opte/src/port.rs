@@ -17,8 +17,9 @@ use crate::event::{Dropped, FlowEnd, FlowEnded, NO_REASON, Published};
 use crate::flow::Flow;
 use crate::flow_key::KeyHasher;
 use crate::flow_table::{Budget, FlowTable};
-use crate::frame::{Frame, Rewrite};
-use crate::headers::Headers;
+use crate::fragments;
+use crate::frame::{FlatFrame, Frame, Rewrite};
+use crate::headers::{Headers, Payload};
 use crate::host::{Host, Lock, Moment, Observer};
 use crate::paths::Paths;
 use crate::policy::{Generation, Policy};
@@ -34,6 +35,8 @@ pub enum Verdict {
     Forward,
     /// It is answered: these bytes are an inner frame to its sender.
     Reply(Vec<u8>),
+    /// It waits for another, behind which it leaves ([`Batch::released`]).
+    Held,
     /// It ends here; its sender may have to be told ([`Batch::answer`]).
     Drop(DropReason),
 }
@@ -60,6 +63,8 @@ pub struct Batch {
     pub rewrite: Rewrite,
     /// What the sender of the packet that was dropped last is told: an inner frame to it.
     pub answer: Option<Vec<u8>>,
+    /// What has waited for the packet that was forwarded last, and leaves behind it.
+    pub released: Vec<(FlatFrame, Rewrite)>,
 }
 
 /// Whether packets may run stored transforms.
@@ -99,6 +104,7 @@ pub struct Port<H: Host> {
     pub(crate) caching: Caching,
     pub(crate) paths: Paths<H>,
     pub(crate) answers: H::Lock<Bucket>,
+    pub(crate) fragments: [H::Lock<fragments::Table>; 2],
     /// The newest. Packets bring the one that they are decided by.
     policy: H::Lock<Arc<Policy>>,
     generation: AtomicU64,
@@ -115,6 +121,8 @@ pub(crate) enum Passed {
     Decided,
     /// Was answered.
     Reply(Vec<u8>),
+    /// Waits for another.
+    Held,
 }
 
 impl<H: Host> Port<H> {
@@ -132,6 +140,7 @@ impl<H: Host> Port<H> {
             caching: options.caching,
             paths: Paths::new(options.seed),
             answers: H::Lock::new(Bucket::default()),
+            fragments: [(); 2].map(|()| H::Lock::new(fragments::Table::default())),
             policy: H::Lock::new(policy),
             generation: AtomicU64::new(generation.0),
             sweep: AtomicU32::new(NOTHING_TO_SWEEP),
@@ -182,6 +191,17 @@ impl<H: Host> Port<H> {
     /// Paths that each have one flow only, because more than the limit were in use.
     pub fn unshared_paths(&self) -> u64 {
         self.paths.unshared()
+    }
+
+    /// Packets of which fragments are known, bytes that wait, and packets that were given up for
+    /// want of room.
+    pub fn fragments(&self) -> [u64; 3] {
+        let of = |table: &mut fragments::Table| {
+            [table.len() as u64, table.held_bytes() as u64, table.evicted]
+        };
+        let [out, inbound] = self.fragments.each_ref().map(|lock| lock.with(of));
+        let ([a, b, c], [d, e, f]) = (out, inbound);
+        [a + d, b + e, c + f]
     }
 
     /// The counters.
@@ -238,6 +258,10 @@ impl<H: Host> Port<H> {
                 side.bytes += inner_len(frame, headers) as u64;
                 Verdict::Forward
             }
+            Ok(Passed::Held) => {
+                self.counters.held();
+                Verdict::Held
+            }
             Err(reason) => {
                 self.counters.dropped(direction, reason);
                 let key = headers.ok().and_then(Headers::key);
@@ -254,7 +278,7 @@ impl<H: Host> Port<H> {
     }
 
     #[inline]
-    fn pass<F: Frame>(
+    pub(crate) fn pass<F: Frame>(
         &self,
         turn: Turn<'_>,
         frame: &mut F,
@@ -262,8 +286,12 @@ impl<H: Host> Port<H> {
         batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
         let Turn { policy, direction, now, cell } = turn;
-        let Some(key) = headers.key() else {
-            return self.decide_without_flow(turn, frame, headers);
+        let key = match &headers.payload {
+            Payload::Ip(key) => key,
+            Payload::Arp => return self.decide_without_flow(turn, frame, headers),
+            Payload::Fragment(key, fragment) => {
+                return self.pass_fragment(turn, frame, headers, (*key, *fragment), batch);
+            }
         };
         if self.caching == Caching::Stored
             && let Some(cell) = cell.or_else(|| self.flows.candidate(key, direction))

@@ -30,7 +30,7 @@ impl Facts {
     /// The facts of a packet as it came.
     pub const fn of(headers: &Headers) -> Self {
         let key = match headers.payload {
-            Payload::Ip(key) => Some(key),
+            Payload::Ip(key) | Payload::Fragment(key, _) => Some(key),
             Payload::Arp => None,
         };
         Self { key, macs: headers.macs }

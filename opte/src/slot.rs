@@ -25,6 +25,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The same for fragments without a transport header.
+    pub(crate) fn for_later_fragments(&self) -> Self {
+        Self { generation: self.generation, transform: self.transform.for_later_fragments() }
+    }
+
     /// Holds for this packet under policy `generation`.
     #[inline]
     pub fn holds(&self, generation: Generation, headers: &Headers) -> bool {

@@ -144,6 +144,13 @@ impl Transform {
         }
     }
 
+    /// The same for fragments without a transport header.
+    #[must_use]
+    pub(crate) fn for_later_fragments(&self) -> Self {
+        let kind = if self.kind == Kind::Untouched { Kind::Untouched } else { Kind::Other };
+        Self { kind, ..self.clone() }
+    }
+
     /// Was compiled for packets with these MAC addresses and this mark.
     #[inline]
     pub fn is_for(&self, headers: &Headers) -> bool {

@@ -4,12 +4,14 @@
 
 //! What is set for a port, as the engine takes it.
 
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
 use opte::answer::Rate;
 use opte::care::Care;
 use opte::policy::{AnswerPolicy, IdleLimits};
 use opte::tcp::Timeouts;
 use opte_api::Direction;
-use oxide_vpc_api::{PortConfig, PortSettings};
+use oxide_vpc_api::{PortConfig, PortSettings, SnatRange};
 
 /// How long flows live without packets.
 pub fn idle_limits(settings: &PortSettings) -> IdleLimits {
@@ -42,6 +44,17 @@ pub fn answer_policy(config: &PortConfig) -> AnswerPolicy {
         longest: [way.inside_mtu, way.outside_mtu].map(Option::unwrap_or_default),
         rate: Rate { per_second: answers.per_second, burst: answers.burst },
     }
+}
+
+/// Addresses that the port shares, with the identifications that its fragments may have there: the
+/// numbers of the ports that are the port's own, which no other port has.
+pub fn shared_addresses(config: &PortConfig) -> Vec<(Ipv4Addr, u16, u16)> {
+    let ranges = config.ipv4.iter().flat_map(|family| &family.external.snat);
+    let of_family = |range: &SnatRange| match range.ip {
+        IpAddr::V4(ip) => Some((ip, range.first_port, range.last_port)),
+        IpAddr::V6(_) => None,
+    };
+    ranges.filter_map(of_family).collect()
 }
 
 /// What is asked of packets of this direction that go outside or come from there, or do not.

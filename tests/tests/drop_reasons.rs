@@ -133,6 +133,14 @@ fn changed(packet: &Packet, at: usize, byte: u8) -> Vec<u8> {
     bytes
 }
 
+/// A fragment of 24 data bytes, `at` times 8 bytes from the beginning.
+fn piece(at: u16, more: bool) -> Vec<u8> {
+    let packet = Packet { payload: vec![0; 16], ..to_outside() };
+    let mut bytes = packet.bytes();
+    bytes[IP + 6..IP + 8].copy_from_slice(&(at | u16::from(more) << 13).to_be_bytes());
+    bytes
+}
+
 fn tunnel() -> Tunnel {
     Tunnel::new(&HOSTS[1].to_string(), &HOSTS[0].to_string(), 100)
 }
@@ -157,7 +165,20 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
         DropReason::EtherType => (Out, changed(&to_outside(), 12, 0x88)),
         DropReason::IpVersion => (Out, changed(&to_outside(), IP, 0x65)),
         DropReason::IpLength => (Out, changed(&to_outside(), IP, 0x44)),
-        DropReason::Fragment => (Out, changed(&to_outside(), IP + 6, 0x20)),
+        DropReason::Fragment => {
+            world.rules(&["dir=out action=deny priority=1 protocol=udp"]);
+            world.send(Out, piece(0, true));
+            (Out, piece(3, false))
+        }
+        DropReason::FragmentMalformed => (Out, changed(&to_outside(), IP + 6, 0x20)),
+        DropReason::FragmentOverlap => {
+            world.must_pass(Out, piece(0, true));
+            (Out, piece(2, false))
+        }
+        DropReason::FragmentLimit => {
+            (1..=64).for_each(|at| assert_eq!(world.send(Out, piece(at * 3, true)), []));
+            (Out, piece(65 * 3, true))
+        }
         DropReason::ExtensionHeaders => {
             // Hop-by-hop options must be the first extension; here they follow themselves.
             let packet = Packet { extras: 1, ..to(PEER.ip(false), udp([1, 2])) };

@@ -50,16 +50,28 @@ impl<F: Frame> Refused<F> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
-        let (mut frame, mut batch) = (FlatFrame::new(self.answer), Batch::default());
-        let headers = Headers::parse(frame.head(), frame.len(), 0, mark);
-        let Place { device, policy } = sender;
-        let turn = Turn { policy, direction: Direction::In, now, cell: None };
-        let headers = headers.as_ref().map_err(|reason| *reason);
-        let verdict = device.port.process(turn, &mut frame, headers, &mut batch);
-        device.port.finish(&mut batch);
-        if verdict == Verdict::Forward {
-            out.reply(device.id, frame.rewritten(&batch.rewrite));
-        }
+        give(sender, self.answer, mark, now, out);
+    }
+}
+
+/// Gives an inner frame to a guest of this host, as a packet that comes in.
+pub(crate) fn give<H: Host, F: Frame>(
+    Place { device, policy }: Place<'_, H>,
+    bytes: Vec<u8>,
+    mark: Mark,
+    now: Moment,
+    out: &mut impl Egress<F>,
+) {
+    let (mut frame, mut batch) = (FlatFrame::new(bytes), Batch::default());
+    let headers = Headers::parse(frame.head(), frame.len(), 0, mark);
+    let turn = Turn { policy, direction: Direction::In, now, cell: None };
+    let headers = headers.as_ref().map_err(|reason| *reason);
+    let verdict = device.port.process(turn, &mut frame, headers, &mut batch);
+    device.port.finish(&mut batch);
+    if verdict == Verdict::Forward {
+        out.reply(device.id, frame.rewritten(&batch.rewrite));
+        let released = batch.released.iter().map(|(frame, rewrite)| frame.rewritten(rewrite));
+        released.for_each(|bytes| out.reply(device.id, bytes));
     }
 }
 

@@ -5,7 +5,7 @@
 //! A hypervisor host: frames of guests and of the underlay go in by batches, and leave by
 //! [`Egress`].
 
-use crate::answer::{Refused, outer_facts};
+use crate::answer::{Refused, give, outer_facts};
 use crate::dispatch::by_version;
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
@@ -20,7 +20,7 @@ use opte::drop_reason::DropReason;
 use opte::ecn;
 use opte::event::{BatchBegun, BatchEnded, ControlBegun, ControlEnded, Dropped, NO_PORT};
 use opte::flow_table::Budget;
-use opte::frame::{Frame, Rewrite};
+use opte::frame::{FlatFrame, Frame, Rewrite};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
@@ -145,7 +145,11 @@ impl<H: Host> Driver<H> {
                 match port.process(turn, &mut frame, headers, &mut batch) {
                     Verdict::Forward => {
                         self.send(&snapshot, place, frame, &batch.rewrite, now, out);
+                        for (frame, rewrite) in batch.released.drain(..) {
+                            self.send_released(&snapshot, &frame, &rewrite, now, out);
+                        }
                     }
+                    Verdict::Held => {}
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
                     Verdict::Drop(_) => {
                         batch.answer.take().into_iter().for_each(|it| out.reply(device.id, it));
@@ -221,6 +225,24 @@ impl<H: Host> Driver<H> {
                 self.send_to_group(snapshot, sender, frame, (rewrite, outer), now, out)
             }
             Ok(None) => out.to_underlay(frame, rewrite),
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// The same of a fragment that has waited.
+    fn send_released<F: Frame>(
+        &self,
+        snapshot: &Snapshot<H>,
+        frame: &FlatFrame,
+        rewrite: &Rewrite,
+        now: Moment,
+        out: &mut impl Egress<F>,
+    ) {
+        let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
+        let inner = frame.rewritten(&Rewrite { outer: None, ..*rewrite });
+        match self.local_guest(snapshot, frame, rewrite, outer) {
+            Ok(Some(place)) => give(place, inner, Mark::underlay(outer.vni, false), now, out),
+            Ok(None) => out.answer(inner, outer),
             Err(reason) => self.refuse(reason),
         }
     }
@@ -382,7 +404,13 @@ impl<'a, H: Host> Arrivals<'a, H> {
         let (turn, batch) = (look.turn(Direction::In, now), &mut self.batch);
         // No layer answers packets that come in; what answers the guest goes to the guest.
         match device.port.process(turn, &mut frame, look.headers(), batch) {
-            Verdict::Forward => out.to_guest(device.id, frame, &batch.rewrite),
+            Verdict::Forward => {
+                out.to_guest(device.id, frame, &batch.rewrite);
+                for (frame, rewrite) in batch.released.drain(..) {
+                    out.reply(device.id, frame.rewritten(&rewrite));
+                }
+            }
+            Verdict::Held => {}
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
             Verdict::Drop(_) => return batch.answer.take().map(|answer| Refused { frame, answer }),
         }

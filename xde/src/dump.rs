@@ -181,10 +181,14 @@ pub(crate) fn counters<H: Host>(
 
 fn port_counters<H: Host>(managed: &Managed<H>) -> CounterSet {
     let port = &managed.device.port;
+    let [packets, held, evicted] = port.fragments();
     let gauges = BTreeMap::from([
         ("flows", u64::from(port.flows().count())),
         ("flow_limit", u64::from(port.flows().limit())),
         ("generation", port.generation().0),
+        ("fragments_packets", packets),
+        ("fragments_bytes_held", held),
+        ("fragments_evicted", evicted),
         ("paths_unshared", port.unshared_paths()),
     ]);
     let gauges = gauges.into_iter().map(|(name, value)| (name.into(), value));

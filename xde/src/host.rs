@@ -62,7 +62,7 @@ pub trait Egress<F> {
     /// The frame goes to the guest of `port`, without its first `rewrite.strip` bytes.
     fn to_guest(&mut self, port: PortId, frame: F, rewrite: &Rewrite);
 
-    /// A packet that the engine has written leaves for another host.
+    /// A packet that the engine has written or kept leaves for another host.
     fn answer(&mut self, bytes: Vec<u8>, outer: &Outer);
 
     /// An answer of the gateway goes to the guest of `port`.

@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::host::Host;
 use opte::policy::{Policy, PolicyRules};
-use oxide_vpc::settings::{answer_policy, idle_limits};
+use oxide_vpc::settings::{answer_policy, idle_limits, shared_addresses};
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::PortName;
 
@@ -30,6 +30,7 @@ pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
         idle: idle_limits(&vpc.config().settings),
         pick_up: vpc.config().settings.tcp.pick_up,
         answers: answer_policy(vpc.config()),
+        shared: shared_addresses(vpc.config()),
     }
 }
 

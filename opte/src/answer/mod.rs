@@ -29,7 +29,7 @@ pub use ip::is_host;
 pub use reset::Reset;
 
 use crate::flow_key::FlowKey;
-use crate::headers::{Headers, MacPair};
+use crate::headers::{Headers, MacPair, Payload};
 use crate::wire::{IPV4_LEN, IPV6_LEN, Ipv4, view};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -56,7 +56,9 @@ impl<'a> Original<'a> {
 
     fn may_be_answered(&self) -> bool {
         let macs = self.headers.macs;
-        is_host(self.key.src())
+        let later = matches!(self.headers.payload, Payload::Fragment(_, it) if !it.is_first());
+        !later
+            && is_host(self.key.src())
             && is_host(self.key.dst())
             && !macs.src().is_multicast()
             && !macs.dst().is_multicast()

@@ -12,6 +12,7 @@ mod plain;
 
 use crate::drop_reason::DropReason;
 use crate::flow_key::{Ends, FlowKey};
+use crate::fragments::Fragment;
 use crate::geneve::Mark;
 use crate::tcp::{Segment, SeqNumber, TcpFlags};
 use crate::wire::{
@@ -68,6 +69,8 @@ pub enum Payload {
     Arp,
     /// An IP packet that belongs to the flow of this key.
     Ip(FlowKey),
+    /// A fragment of one. Only the first has ports in its key.
+    Fragment(FlowKey, Fragment),
 }
 
 /// All that is known of a frame after one look at it.
@@ -132,7 +135,7 @@ impl Headers {
             transport: offset(packet.at)?,
             end: (ether + packet.end) as u32,
             macs,
-            payload: Payload::Ip(FlowKey::of(packet.ends, packet.protocol, ports)),
+            payload: packet.payload(ports),
             flags,
             mark,
             ecn: 0,
@@ -174,7 +177,7 @@ impl Headers {
     /// The key, if the frame belongs to a flow.
     pub const fn key(&self) -> Option<&FlowKey> {
         match &self.payload {
-            Payload::Ip(key) => Some(key),
+            Payload::Ip(key) | Payload::Fragment(key, _) => Some(key),
             Payload::Arp => None,
         }
     }
@@ -186,6 +189,7 @@ struct Packet {
     protocol: Protocol,
     at: usize,
     end: usize,
+    fragment: Option<Fragment>,
 }
 
 #[inline]
@@ -203,10 +207,14 @@ fn parse_ipv4(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
         return Err(DropReason::Truncated);
     }
     // More fragments, or not the first (RFC 791, section 3.1).
-    if header.fragment.get() & 0x3fff != 0 {
-        return Err(DropReason::Fragment);
-    }
+    let field = header.fragment.get();
+    let fragment = (field & 0x3fff != 0).then(|| Fragment {
+        id: header.id.get().into(),
+        offset: field << 3,
+        more: field & 0x2000 != 0,
+    });
     Ok(Packet {
+        fragment,
         ends: Ends::ipv4(header.src, header.dst),
         protocol: Protocol(header.protocol),
         at: at + header_len,
@@ -224,8 +232,9 @@ fn parse_ipv6(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
     if end > len {
         return Err(DropReason::Truncated);
     }
-    let (protocol, transport) = skip_extensions(head, header.next, at + IPV6_LEN, end)?;
+    let (protocol, transport, fragment) = walk_extensions(head, header.next, at + IPV6_LEN, end)?;
     Ok(Packet {
+        fragment,
         ends: Ends::ipv6(header.src, header.dst),
         protocol: Protocol(protocol),
         at: transport,
@@ -233,30 +242,59 @@ fn parse_ipv6(head: &[u8], len: usize, at: usize) -> Result<Packet, DropReason> 
     })
 }
 
-/// Walks the extension headers (RFC 8200, section 4) from `at` on. Answers the transport
-/// protocol and where its header begins.
+/// Walks the extension headers of a packet that must be whole. Answers the transport protocol and
+/// where its header begins.
 #[inline]
 pub(crate) fn skip_extensions(
+    head: &[u8],
+    next: u8,
+    at: usize,
+    end: usize,
+) -> Result<(u8, usize), DropReason> {
+    match walk_extensions(head, next, at, end)? {
+        (protocol, transport, None) => Ok((protocol, transport)),
+        (_, _, Some(_)) => Err(DropReason::Fragment),
+    }
+}
+
+/// Walks the extension headers (RFC 8200, section 4) from `at` on. Answers the transport
+/// protocol, where its header begins, and which fragment this is; behind the fragment header of
+/// any but the first there is only data.
+#[inline]
+fn walk_extensions(
     head: &[u8],
     mut next: u8,
     mut at: usize,
     end: usize,
-) -> Result<(u8, usize), DropReason> {
+) -> Result<(u8, usize, Option<Fragment>), DropReason> {
+    let mut fragment: Option<Fragment> = None;
     for index in 0..=MAX_EXTENSION_HEADERS {
         let allowed = match next {
             // Only right behind the IPv6 header (section 4.1).
             HOP_BY_HOP => index == 0,
             ROUTING | DESTINATION | FRAGMENT => true,
-            _ => return Ok((next, at)),
+            _ => return Ok((next, at, fragment)),
         };
         if !allowed || index == MAX_EXTENSION_HEADERS {
             return Err(DropReason::ExtensionHeaders);
         }
         let extension: &Extension = view(head, at)?;
         let len = if next == FRAGMENT {
-            // An atomic fragment (RFC 6946) is whole; all others are pieces.
-            if extension.fragment.get() & 0xfff9 != 0 {
-                return Err(DropReason::Fragment);
+            let field = extension.fragment.get();
+            // An atomic fragment (RFC 6946) is whole; all others are pieces, which are not cut
+            // into pieces again.
+            if field & 0xfff9 != 0 {
+                if fragment.is_some() {
+                    return Err(DropReason::ExtensionHeaders);
+                }
+                let (offset, more) = (field & 0xfff8, field & 1 != 0);
+                fragment = Some(Fragment { id: extension.id.get(), offset, more });
+                if offset != 0 {
+                    let at = at + size_of::<Extension>();
+                    let within = at <= end;
+                    let found = (extension.next, at, fragment);
+                    return within.then_some(found).ok_or(DropReason::ExtensionHeaders);
+                }
             }
             size_of::<Extension>()
         } else {
@@ -278,9 +316,31 @@ pub(crate) fn skip_extensions(
 }
 
 impl Packet {
+    fn payload(&self, ports: [u16; 2]) -> Payload {
+        let key = FlowKey::of(self.ends, self.protocol, ports);
+        self.fragment.map_or(Payload::Ip(key), |fragment| Payload::Fragment(key, fragment))
+    }
+
     /// Ports as they stand in a key, and TCP control bits.
     #[inline]
     fn transport(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
+        match self.fragment {
+            None => self.whole_transport(head),
+            // The transport header must be whole in the first fragment (RFC 1858; RFC 7112).
+            Some(fragment) if fragment.is_first() => {
+                self.whole_transport(head).map_err(|reason| match reason {
+                    DropReason::Truncated | DropReason::TransportLength => {
+                        DropReason::FragmentMalformed
+                    }
+                    other => other,
+                })
+            }
+            Some(_) => Ok(([0, 0], TcpFlags::default())),
+        }
+    }
+
+    #[inline]
+    fn whole_transport(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         match (self.protocol, self.ends.is_ipv4()) {
             (Protocol::TCP, _) => self.tcp(head),
             (Protocol::UDP, _) => self.udp(head),
@@ -321,7 +381,8 @@ impl Packet {
     fn udp(&self, head: &[u8]) -> Result<([u16; 2], TcpFlags), DropReason> {
         let header: &Udp = self.header(head)?;
         let len = usize::from(header.len.get());
-        if len < size_of::<Udp>() || self.at + len > self.end {
+        let beyond = self.at + len > self.end && self.fragment.is_none();
+        if len < size_of::<Udp>() || beyond {
             return Err(DropReason::TransportLength);
         }
         Ok(([header.src_port.get(), header.dst_port.get()], TcpFlags::default()))

@@ -71,7 +71,7 @@ pub(super) fn plain(frame: &[u8], len: usize) -> Option<Plain> {
     if end > len {
         return None;
     }
-    let packet = Packet { ends, protocol: Protocol(protocol), at, end };
+    let packet = Packet { ends, protocol: Protocol(protocol), at, end, fragment: None };
     let (ports, flags) = match packet.protocol {
         Protocol::UDP => packet.udp(frame),
         Protocol::TCP => packet.tcp(frame),

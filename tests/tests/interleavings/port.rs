@@ -48,6 +48,7 @@ impl Setting {
             idle: IdleLimits::default(),
             pick_up: true,
             answers: AnswerPolicy::default(),
+            shared: Vec::new(),
         };
         let translate = policy(&vpc);
         vpc.set_firewall_rules(vec!["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
@@ -86,7 +87,7 @@ impl World {
                 assert_eq!(checksums::verify(&frame.bytes), Ok(()));
                 Ok(Packet::read(&frame.bytes).unwrap())
             }
-            Verdict::Reply(_) => panic!("nothing is answered here"),
+            Verdict::Reply(_) | Verdict::Held => panic!("nothing is answered or held here"),
             Verdict::Drop(reason) => Err(reason),
         }
     }
