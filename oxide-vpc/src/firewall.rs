@@ -96,7 +96,7 @@ fn remote(direction: Direction, hosts: &Hosts) -> Option<Predicate> {
 /// Protocol, ICMP type and ICMP codes.
 fn protocol(filter: &ProtocolFilter) -> [Option<Predicate>; 3] {
     let icmp = |protocol, filter: &IcmpFilter| {
-        let kind = filter.kind.map(|kind| Predicate::IcmpType(kind, kind));
+        let kind = filter.kinds.map(|(first, last)| Predicate::IcmpType(first, last));
         let codes = filter.codes.map(|(first, last)| Predicate::IcmpCode(first, last));
         [Some(Predicate::Protocol(protocol)), kind, codes]
     };

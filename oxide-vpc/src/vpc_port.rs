@@ -14,6 +14,8 @@ use crate::gateways::{Denials, Gateways};
 use crate::routes::Routes;
 use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -30,6 +32,7 @@ use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
 use oxide_vpc_api::{Attachment, FirewallRule, GatewayMap, PortConfig, Prefixes, Transit};
 pub use routing::Routing;
+use uuid::Uuid;
 
 /// Most external addresses that were taken away and stand for connections that they have, each
 /// counted for each gateway. Of more, those that were taken away first stand no longer.
@@ -48,6 +51,8 @@ pub struct VpcPort {
     retired: Vec<Service>,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
+    /// What some of them are called.
+    notes: BTreeMap<RuleId, Note>,
     routes: Routes,
     /// For each family of the configuration.
     shares: Vec<Gateways>,
@@ -88,6 +93,7 @@ impl VpcPort {
             claims: Vec::new(),
             retired: Vec::new(),
             firewall: Vec::new(),
+            notes: BTreeMap::new(),
             routes: Routes::default(),
             shares: Vec::new(),
             denials: Denials::default(),
@@ -147,6 +153,11 @@ impl VpcPort {
         take_id(&mut self.next_rule)
     }
 
+    /// What a firewall rule is called, if it is called anything.
+    pub fn note(&self, rule: RuleId) -> Option<&Note> {
+        self.notes.get(&rule)
+    }
+
     /// Adds a firewall rule.
     pub fn add_firewall_rule(&mut self, rule: FirewallRule) -> Result<RuleId, OpteError> {
         rule.validate()?;
@@ -154,6 +165,7 @@ impl VpcPort {
             return Err(too_many_rules());
         }
         let id = self.next_id();
+        self.notes.extend(Note::of(&rule).map(|note| (id, note)));
         let compiled = Arc::new(firewall::compile(id, &rule));
         self.change_firewall(rule.direction, |table| table.with_rule(compiled.clone()));
         self.firewall.push((rule.direction, compiled));
@@ -166,6 +178,7 @@ impl VpcPort {
         let at = at.ok().filter(|at| self.firewall.get(*at).is_some_and(|at| at.0 == direction));
         let Some(at) = at else { return Removal::Absent };
         let (_, rule) = self.firewall.remove(at);
+        self.notes.remove(&id);
         self.change_firewall(direction, |table| table.without_rule(&rule));
         Removal::Removed
     }
@@ -183,16 +196,19 @@ impl VpcPort {
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
         let mut known = Known::new(&self.firewall);
+        let mut notes = BTreeMap::new();
         let numbered = |text: FirewallRule| {
             let predicates = firewall::predicates(&text);
             let rule = known.take(&text, &predicates).unwrap_or_else(|| {
                 let (id, action) = (take_id(&mut self.next_rule), firewall::action(text.action));
                 Arc::new(Rule::new(id, text.priority, predicates, action))
             });
+            notes.extend(Note::of(&text).map(|note| (rule.id, note)));
             (text.direction, rule)
         };
         let mut next: Vec<_> = rules.into_iter().map(numbered).collect();
         next.sort_unstable_by_key(|(_, rule)| rule.id);
+        self.notes = notes;
         let same = |(a, b): (&(_, Arc<Rule>), &(_, Arc<Rule>))| Arc::ptr_eq(&a.1, &b.1);
         if next.len() == self.firewall.len() && next.iter().zip(&self.firewall).all(same) {
             return Ok(());
@@ -270,6 +286,22 @@ impl VpcPort {
 const fn take_id(next: &mut u64) -> RuleId {
     *next += 1;
     RuleId(*next - 1)
+}
+
+/// What a rule is called, which decides nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// By who has made it.
+    pub uuid: Option<Uuid>,
+    /// For people.
+    pub comment: Option<String>,
+}
+
+impl Note {
+    fn of(rule: &FirewallRule) -> Option<Self> {
+        let some = rule.uuid.is_some() || rule.comment.is_some();
+        some.then(|| Self { uuid: rule.uuid, comment: rule.comment.clone() })
+    }
 }
 
 /// Rules that a port has, by what they say.

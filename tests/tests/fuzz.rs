@@ -27,6 +27,11 @@ fn services() {
 }
 
 #[test]
+fn rules() {
+    run("rules", 5_000);
+}
+
+#[test]
 fn control() {
     run("control", 2_000);
 }

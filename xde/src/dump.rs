@@ -14,11 +14,12 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::flow::Flow;
+use opte::flow_table::Traffic;
 use opte::host::Host;
 use opte::layer::Layer;
 use opte::rule::Rule;
 use opte_api::{Direction, OpteError};
-use oxide_vpc::{Mappings, firewall, nat};
+use oxide_vpc::{Mappings, Note, firewall, nat};
 use oxide_vpc_api::dump::{
     Counter, CounterSet, LayerDump, LayerFlow, LayerInfo, PortInfo, RuleInfo, V2bDump, V2pDump,
 };
@@ -105,10 +106,20 @@ pub(crate) fn layer<H: Host>(
         })
     };
     let FlowPage { flows, next } = flow_dump::page(managed, &request.filter, request.page, shown)?;
+    // Each flow is looked at for it, so it is told once.
+    let told = layer.name == firewall::NAME && request.page.after.is_none();
+    let traffic = match told {
+        true => managed.device.port.flows().traffic(),
+        false => BTreeMap::new(),
+    };
+    let shown_rule = |it: &Arc<Rule>| {
+        let note = managed.vpc.note(it.id).filter(|_| layer.name == firewall::NAME);
+        rule(it, traffic.get(&it.id).copied().unwrap_or_default(), note)
+    };
     Ok(LayerDump {
         name: layer.name.into(),
         rules: Direction::BOTH
-            .map(|direction| layer.side(direction).table.rules().map(|r| rule(r)).collect()),
+            .map(|direction| layer.side(direction).table.rules().map(shown_rule).collect()),
         default: defaults(layer),
         default_hits: Direction::BOTH.map(|direction| layer.side(direction).default_hits()),
         flows,
@@ -151,13 +162,17 @@ pub(crate) fn boundaries(maps: &Mappings, DumpV2b { filter, page: wanted }: Dump
     V2bDump { entries, next }
 }
 
-fn rule(rule: &Rule) -> RuleInfo {
+fn rule(rule: &Rule, traffic: Traffic, note: Option<&Note>) -> RuleInfo {
     RuleInfo {
         id: rule.id.0,
         priority: rule.priority,
         predicates: rule.predicates.iter().map(ToString::to_string).collect(),
         action: rule.action.describe(),
         hits: rule.hits(),
+        packets: traffic.packets,
+        bytes: traffic.bytes,
+        uuid: note.and_then(|note| note.uuid),
+        comment: note.and_then(|note| note.comment.clone()),
     }
 }
 

@@ -93,6 +93,6 @@ impl Complaint {
 
     /// It tells where one cannot get, which a guest need not know.
     const fn is_about_reach(self) -> bool {
-        matches!(self, Self::NoRoute | Self::NoHost | Self::NoPort | Self::Prohibited)
+        matches!(self, Self::NoRoute | Self::NoHost | Self::Prohibited)
     }
 }

@@ -24,8 +24,6 @@ pub const TRAFFIC_CLASS: u8 = 0xc0;
 pub enum Complaint {
     /// It has made as many hops as it may (RFC 792, RFC 4443, section 3.3).
     HopLimit,
-    /// Its fragments did not all arrive in time.
-    Reassembly,
     /// It is longer than what lies ahead takes, and must not be cut (RFC 1191; RFC 4443,
     /// section 3.2).
     TooBig {
@@ -36,8 +34,6 @@ pub enum Complaint {
     NoRoute,
     /// There is a route, and nobody at its end.
     NoHost,
-    /// Nobody listens at its port.
-    NoPort,
     /// A rule forbids it (RFC 1812, section 5.2.7.1).
     Prohibited,
 }
@@ -48,16 +44,12 @@ impl Complaint {
         match (self, ipv4) {
             (Self::HopLimit, true) => [11, 0],
             (Self::HopLimit, false) => [3, 0],
-            (Self::Reassembly, true) => [11, 1],
-            (Self::Reassembly, false) => [3, 1],
             (Self::TooBig { .. }, true) => [3, 4],
             (Self::TooBig { .. }, false) => [2, 0],
             (Self::NoRoute, true) => [3, 0],
             (Self::NoRoute, false) => [1, 0],
             (Self::NoHost, true) => [3, 1],
             (Self::NoHost, false) => [1, 3],
-            (Self::NoPort, true) => [3, 3],
-            (Self::NoPort, false) => [1, 4],
             (Self::Prohibited, true) => [3, 13],
             (Self::Prohibited, false) => [1, 1],
         }
@@ -114,13 +106,11 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    const ALL: [Complaint; 7] = [
+    const ALL: [Complaint; 5] = [
         Complaint::HopLimit,
-        Complaint::Reassembly,
         Complaint::TooBig { mtu: 0x1_0400 },
         Complaint::NoRoute,
         Complaint::NoHost,
-        Complaint::NoPort,
         Complaint::Prohibited,
     ];
 

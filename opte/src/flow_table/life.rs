@@ -37,11 +37,12 @@ impl<H: Host> FlowTable<H> {
             None
         });
         // What was in the cells ends outside of all locks.
-        let taken = taken.flatten().is_some();
-        if taken {
-            self.cells.give_back(number);
+        let Some(slots) = taken.flatten() else { return false };
+        self.cells.give_back(number);
+        for slot in slots.iter().flatten() {
+            self.ended.add(flow.allowed_by(), slot.packets, slot.bytes);
         }
-        taken
+        true
     }
 
     /// How the flow was used; `None` if it is not in the table.

@@ -14,18 +14,23 @@
 //! one of a cell, a timer wheel, or the list of free cells.
 
 mod cells;
+mod ended;
 mod index;
 mod life;
 #[cfg(test)]
 pub(crate) mod testing;
 mod timers;
 
+use self::ended::Ended;
+pub use self::ended::Traffic;
 use crate::flow::Flow;
 use crate::flow_key::{FlowKey, KeyHasher};
 use crate::host::{Host, Lock, Moment};
 use crate::policy::IdleLimits;
+use crate::rule::RuleId;
 use crate::slot::{Slot, Stored};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use cells::{Cells, cell_of, is_way};
@@ -79,6 +84,7 @@ pub struct FlowTable<H: Host> {
     capacity: u32,
     limit: AtomicU32,
     count: AtomicU32,
+    ended: Ended<H>,
 }
 
 impl<H: Host> FlowTable<H> {
@@ -94,7 +100,23 @@ impl<H: Host> FlowTable<H> {
             capacity,
             limit: AtomicU32::new(capacity),
             count: AtomicU32::new(0),
+            ended: Ended::new(),
         }
+    }
+
+    /// What connections have carried so far that are or were let be by a rule. Each flow counts for
+    /// the rule that lets it be now, or did at last. Looks at every flow.
+    pub fn traffic(&self) -> BTreeMap<RuleId, Traffic> {
+        let mut sums = self.ended.all();
+        for flow in self.flows() {
+            let Some(rule) = flow.allowed_by() else { continue };
+            for direction in Direction::BOTH {
+                let seen = self.with_side(&flow, direction, |slot| (slot.packets, slot.bytes));
+                let (packets, bytes) = seen.unwrap_or_default();
+                sums.entry(rule).or_default().add(packets, bytes);
+            }
+        }
+        sums
     }
 
     /// Most flows it takes at present.

@@ -24,8 +24,11 @@ A rule is words KEY=VALUE in any order, in capitals or not:
   action=WORD           allow, deny or reject (deny, and tell the sender); needed
   priority=0..65535     lower goes first, deny before allow; needed
   hosts=VALUE           the remote side: any, ip=ADDRESS, subnet=PREFIX or vni=NUMBER
-  protocol=VALUE        any, tcp, udp, icmp[:TYPE[,CODE[-CODE]]], icmp6[...] or a number
-  port=VALUE            destination ports: any, or numbers and ranges with commas";
+  protocol=VALUE        any, tcp, udp, icmp[:TYPE[-TYPE][,CODE[-CODE]]], icmp6[...] or a
+                        number
+  port=VALUE            destination ports: any, or numbers and ranges with commas
+  uuid=UUID             a name for programs
+  comment=TEXT          for people; comes last, and is all the text behind it";
 
 fn help(examples: &str) -> String {
     format!("{LANGUAGE}\n\nExamples:\n{examples}")
@@ -81,7 +84,7 @@ pub struct AddArgs {
     #[arg(required_unless_present = "rule", conflicts_with = "rule")]
     dir: Option<String>,
     /// What is done
-    #[arg(long, value_parser = ["allow", "deny"])]
+    #[arg(long, value_parser = ["allow", "deny", "reject"])]
     #[arg(required_unless_present = "rule", conflicts_with = "rule")]
     action: Option<String>,
     /// Lower goes first

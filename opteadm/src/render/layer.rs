@@ -54,19 +54,26 @@ fn rules(layer: &LayerDump, direction: Direction, out: &mut dyn Write) -> io::Re
         String::new(),
         layer.default_hits[at].to_string(),
         String::new(),
+        String::new(),
+        String::new(),
         layer.default[at].clone(),
+        String::new(),
     ];
     let rows = layer.rules[at].iter().map(rule_cells).chain([default]);
-    table(out, ["ID", "PRIORITY", "HITS", "PREDICATES", "ACTION"], rows)
+    let header = ["ID", "PRIORITY", "HITS", "PACKETS", "BYTES", "PREDICATES", "ACTION", "COMMENT"];
+    table(out, header, rows)
 }
 
-fn rule_cells(rule: &RuleInfo) -> [String; 5] {
+fn rule_cells(rule: &RuleInfo) -> [String; 8] {
     [
         rule.id.to_string(),
         rule.priority.to_string(),
         rule.hits.to_string(),
+        rule.packets.to_string(),
+        rule.bytes.to_string(),
         rule.predicates.join(" "),
         rule.action.clone(),
+        rule.comment.clone().unwrap_or_default(),
     ]
 }
 
@@ -100,6 +107,10 @@ firewall  0          12        allow    deny    3
             predicates: vec!["protocol=tcp".into(), "port=22".into()],
             action: "allow".into(),
             hits: 5,
+            packets: 70,
+            bytes: 9000,
+            uuid: None,
+            comment: Some("SSH".into()),
         };
         let flow = LayerFlow {
             flow: FlowId {
@@ -124,13 +135,13 @@ firewall  0          12        allow    deny    3
 Layer firewall
 
 Outbound rules
-ID   PRIORITY  HITS  PREDICATES  ACTION
-DEF  -         7     -           allow
+ID   PRIORITY  HITS  PACKETS  BYTES  PREDICATES  ACTION  COMMENT
+DEF  -         7     -        -      -           allow   -
 
 Inbound rules
-ID   PRIORITY  HITS  PREDICATES            ACTION
-3    100       5     protocol=tcp port=22  allow
-DEF  -         12    -                     deny
+ID   PRIORITY  HITS  PACKETS  BYTES  PREDICATES            ACTION  COMMENT
+3    100       5     70       9000   protocol=tcp port=22  allow   SSH
+DEF  -         12    -        -      -                     deny    -
 
 Flows
 OPENED  PROTO  SRC       SPORT  DST         DPORT  DECISION

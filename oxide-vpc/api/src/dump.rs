@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 use opte_api::{Direction, FlowId, IpCidr, MacAddr, Vni};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// One port in a list.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
@@ -71,6 +72,14 @@ pub struct RuleInfo {
     pub action: String,
     /// Packets that were decided by this rule (not those that ran a stored transform).
     pub hits: u64,
+    /// Packets of all connections that this rule has let be, both ways.
+    pub packets: u64,
+    /// Bytes of their inner frames.
+    pub bytes: u64,
+    /// What who has made the rule calls it.
+    pub uuid: Option<Uuid>,
+    /// What people are to know about it.
+    pub comment: Option<String>,
 }
 
 /// A flow as a layer sees it.

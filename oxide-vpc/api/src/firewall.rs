@@ -12,8 +12,9 @@
 //!
 //! `dir`, `action` and `priority` must be there. `hosts` (the remote side) is `any`,
 //! `ip=ADDRESS`, `subnet=PREFIX` or `vni=NUMBER`; `protocol` is `any`, `tcp`, `udp`,
-//! `icmp[:TYPE[,CODE[-CODE]]]`, `icmp6[...]` or a number; `port` (the destination) is `any` or
-//! numbers and ranges with commas.
+//! `icmp[:TYPE[-TYPE][,CODE[-CODE]]]`, `icmp6[...]` or a number; `port` (the destination) is `any`
+//! or numbers and ranges with commas. `uuid` names the rule for who has made it; `comment`, which
+//! comes last, is all the text behind it.
 
 use alloc::format;
 use alloc::string::String;
@@ -23,11 +24,14 @@ use core::net::IpAddr;
 use core::str::FromStr;
 use opte_api::{Direction, IpCidr, OpteError, Protocol, Vni};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Most rules of one port.
 pub const MAX_RULES: usize = 10_000;
 /// Most port ranges of one rule.
 pub const MAX_PORT_RANGES: usize = 256;
+/// Longest comment of a rule, in bytes.
+pub const MAX_COMMENT: usize = 128;
 
 /// What a rule does with a packet that opens a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
@@ -62,8 +66,8 @@ pub enum Hosts {
     Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize,
 )]
 pub struct IcmpFilter {
-    /// Message type; `None` is any.
-    pub kind: Option<u8>,
+    /// Message types, first to last inclusive; `None` is any.
+    pub kinds: Option<(u8, u8)>,
     /// Codes, first to last inclusive; `None` is any.
     pub codes: Option<(u8, u8)>,
 }
@@ -108,6 +112,10 @@ pub struct FirewallRule {
     pub protocol: ProtocolFilter,
     /// Destination ports; empty is any.
     pub ports: Vec<PortRange>,
+    /// What who has made the rule calls it. Neither this nor the comment makes it another rule.
+    pub uuid: Option<Uuid>,
+    /// What people are to know about it.
+    pub comment: Option<String>,
 }
 
 impl FirewallRule {
@@ -127,10 +135,22 @@ impl FirewallRule {
         if !self.ports.is_empty() && !has_ports {
             return Err(bad(format!("protocol {} has no ports here", self.protocol)));
         }
-        if let ProtocolFilter::Icmp(icmp) | ProtocolFilter::Icmpv6(icmp) = self.protocol
-            && icmp.codes.is_some_and(|(first, last)| icmp.kind.is_none() || first > last)
-        {
-            return Err(bad("ICMP codes need a type and go from low to high".into()));
+        let wrong = |range: Option<(u8, u8)>| range.is_some_and(|(first, last)| first > last);
+        if let ProtocolFilter::Icmp(icmp) | ProtocolFilter::Icmpv6(icmp) = self.protocol {
+            if wrong(icmp.kinds) || wrong(icmp.codes) {
+                return Err(bad("ICMP types and codes go from low to high".into()));
+            }
+            if icmp.codes.is_some() && icmp.kinds.is_none() {
+                return Err(bad("ICMP codes need a type".into()));
+            }
+        }
+        let comment = self.comment.as_deref().unwrap_or("-");
+        let shown = |c: char| !c.is_control();
+        if comment.is_empty() || comment.len() > MAX_COMMENT || !comment.chars().all(shown) {
+            return Err(bad(format!("a comment is 1 to {MAX_COMMENT} bytes of one line")));
+        }
+        if comment.trim() != comment {
+            return Err(bad("a comment neither begins nor ends with a space".into()));
         }
         Ok(())
     }
@@ -140,6 +160,7 @@ impl FromStr for FirewallRule {
     type Err = OpteError;
 
     fn from_str(text: &str) -> Result<Self, OpteError> {
+        let (text, comment) = split_comment(text);
         let lower = text.to_ascii_lowercase();
         let mut words = Words::default();
         for word in lower.split_ascii_whitespace() {
@@ -150,9 +171,26 @@ impl FromStr for FirewallRule {
                 return Err(bad(format!("'{key}' stands twice")));
             }
         }
-        let rule = words.into_rule()?;
+        let rule = FirewallRule { comment, ..words.into_rule()? };
         rule.validate()?;
         Ok(rule)
+    }
+}
+
+/// Everything behind the word `comment=`.
+fn split_comment(text: &str) -> (&str, Option<String>) {
+    const WORD: &str = "comment=";
+    let begins = |at: &usize| {
+        let before = text.get(..*at).and_then(|before| before.chars().next_back());
+        let word = text.get(*at..*at + WORD.len());
+        before.is_none_or(char::is_whitespace) && word.is_some_and(|w| w.eq_ignore_ascii_case(WORD))
+    };
+    match (0..text.len()).find(begins) {
+        Some(at) => {
+            let comment = text.get(at + WORD.len()..).unwrap_or_default().trim();
+            (text.get(..at).unwrap_or_default(), Some(comment.into()))
+        }
+        None => (text, None),
     }
 }
 
@@ -168,6 +206,7 @@ struct Words<'a> {
     hosts: Option<&'a str>,
     protocol: Option<&'a str>,
     ports: Option<&'a str>,
+    uuid: Option<&'a str>,
 }
 
 impl<'a> Words<'a> {
@@ -179,6 +218,7 @@ impl<'a> Words<'a> {
             "hosts" => &mut self.hosts,
             "protocol" => &mut self.protocol,
             "port" | "ports" => &mut self.ports,
+            "uuid" => &mut self.uuid,
             _ => return None,
         })
     }
@@ -199,6 +239,8 @@ impl<'a> Words<'a> {
             hosts: self.hosts.map_or(Ok(Hosts::Any), str::parse)?,
             protocol: self.protocol.map_or(Ok(ProtocolFilter::Any), str::parse)?,
             ports: self.ports.map_or(Ok(Vec::new()), parse_ports)?,
+            uuid: self.uuid.map(|uuid| uuid.parse().map_err(bad)).transpose()?,
+            comment: None,
         })
     }
 }
@@ -263,14 +305,15 @@ impl FromStr for ProtocolFilter {
 
 fn parse_icmp(detail: Option<&str>) -> Result<IcmpFilter, OpteError> {
     let Some(detail) = detail else { return Ok(IcmpFilter::default()) };
-    let (kind, codes) = match detail.split_once(',') {
-        Some((kind, codes)) => {
-            let (first, last) = codes.split_once('-').unwrap_or((codes, codes));
-            (kind, Some((number(first, "ICMP code")?, number(last, "ICMP code")?)))
-        }
+    let range = |text: &str, what| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Ok::<_, OpteError>((number(first, what)?, number(last, what)?))
+    };
+    let (kinds, codes) = match detail.split_once(',') {
+        Some((kinds, codes)) => (kinds, Some(range(codes, "ICMP code")?)),
         None => (detail, None),
     };
-    Ok(IcmpFilter { kind: Some(number(kind, "ICMP type")?), codes })
+    Ok(IcmpFilter { kinds: Some(range(kinds, "ICMP type")?), codes })
 }
 
 impl fmt::Display for PortRange {
@@ -296,13 +339,14 @@ impl fmt::Display for Hosts {
 
 impl fmt::Display for IcmpFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(kind) = self.kind else { return Ok(()) };
-        write!(f, ":{kind}")?;
-        match self.codes {
-            None => Ok(()),
-            Some((first, last)) if first == last => write!(f, ",{first}"),
-            Some((first, last)) => write!(f, ",{first}-{last}"),
+        for (range, mark) in [(self.kinds, ':'), (self.codes, ',')] {
+            match range {
+                None => {}
+                Some((first, last)) if first == last => write!(f, "{mark}{first}")?,
+                Some((first, last)) => write!(f, "{mark}{first}-{last}")?,
+            }
         }
+        Ok(())
     }
 }
 
@@ -337,12 +381,18 @@ impl fmt::Display for FirewallRule {
             self.direction, self.action, self.priority, self.hosts, self.protocol
         )?;
         if self.ports.is_empty() {
-            return f.write_str("any");
+            f.write_str("any")?;
         }
         for (at, range) in self.ports.iter().enumerate() {
             write!(f, "{}{range}", if at == 0 { "" } else { "," })?;
         }
-        Ok(())
+        if let Some(uuid) = self.uuid {
+            write!(f, " uuid={uuid}")?;
+        }
+        match &self.comment {
+            Some(comment) => write!(f, " comment={comment}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -359,6 +409,9 @@ mod tests {
             "dir=in action=allow priority=65535 hosts=vni=99 protocol=icmp:3,0-4 port=any",
             "dir=in action=allow priority=1 hosts=ip=fd00::1 protocol=icmp6:128 port=any",
             "dir=in action=allow priority=1 hosts=any protocol=132 port=any",
+            "dir=in action=reject priority=1 hosts=any protocol=icmp:3-5 port=any",
+            "dir=in action=deny priority=1 hosts=any protocol=icmp6:1-4,0-7 port=any \
+             uuid=f3b1a5ac-6a9a-4b1c-9a3e-0d4f3f7d6a01 comment=Not for dir=out, says Eve",
         ] {
             assert_eq!(text.parse::<FirewallRule>().unwrap().to_string(), text);
         }
@@ -387,6 +440,11 @@ mod tests {
             ("dir=in action=allow priority=1 protocol=icmp port=3", "no ports"),
             ("dir=in action=deny priority=1 protocol=132 port=80", "no ports"),
             ("dir=in action=allow priority=1 hosts=subnet=1.2.3.4", "a prefix is"),
+            ("dir=in action=refuse priority=1", "use allow, deny or reject"),
+            ("dir=in action=deny priority=1 protocol=icmp:5-3", "from low to high"),
+            ("dir=in action=deny priority=1 protocol=icmp:5,3-2", "from low to high"),
+            ("dir=in action=deny priority=1 uuid=7", "invalid"),
+            ("dir=in action=deny priority=1 comment=", "1 to 128 bytes"),
         ] {
             let error = text.parse::<FirewallRule>().unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -153,7 +153,7 @@ requests! {
     } -> Vec<CounterSet>;
 
     /// Adds a firewall rule; answers its number.
-    20 AddFwRule {
+    20 AddFwRule since 2 {
         /// The port.
         port: PortName,
         /// The rule.
@@ -169,7 +169,7 @@ requests! {
         id: u64,
     } -> Removal;
     /// Replaces all firewall rules in one step.
-    22 SetFwRules {
+    22 SetFwRules since 2 {
         /// The port.
         port: PortName,
         /// The rules.

@@ -64,7 +64,9 @@ fn frame(host: &mut Hypervisor, low: u8, high: u8, data: &mut &[u8]) {
         host.from_guest(PortId(u32::from(high & 3)), frame)
     };
     left.iter().for_each(must_parse);
-    assert!(left.len() <= 1, "one frame came in, {} went out", left.len());
+    // Fragments may have waited for it.
+    let most = 1 + opte::fragments::PIECES;
+    assert!(left.len() <= most, "one frame came in, {} went out", left.len());
 }
 
 /// What leaves the engine must be a packet that the engine itself would take.
@@ -144,11 +146,30 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
                 let back = Packet { macs, ..packet.reply() };
                 both.extend(step(6, &tunnel.around(&back.bytes())));
                 seeds.push(both);
+                seeds.extend(fragments(&frame, ipv4).map(|piece| step(5, &piece)));
             }
         }
     }
     seeds.extend((0..=4u8).map(|what| vec![what | 0x10]));
     seeds
+}
+
+/// The frame as if it were fragments of one packet: the first, one that follows, one far behind.
+fn fragments(frame: &[u8], ipv4: bool) -> [Vec<u8>; 3] {
+    [(0u16, true), (3, true), (99, false)].map(|(at, more)| {
+        let mut piece = frame.to_vec();
+        if ipv4 {
+            let field = at | u16::from(more) << 13;
+            piece[20..22].copy_from_slice(&field.to_be_bytes());
+        } else {
+            let next = std::mem::replace(&mut piece[20], 44);
+            let [a, b] = (at << 3 | u16::from(more)).to_be_bytes();
+            piece.splice(54..54, [next, 0, a, b, 0, 0, 0, 7]);
+            let len = (piece.len() - 54) as u16;
+            piece[18..20].copy_from_slice(&len.to_be_bytes());
+        }
+        piece
+    })
 }
 
 /// A step of each direction around a frame from elsewhere.

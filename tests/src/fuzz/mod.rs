@@ -11,11 +11,13 @@
 mod control;
 mod frames;
 mod mutate;
+mod rules;
 mod services;
 
 pub use control::control;
 pub use frames::frames;
 pub use mutate::{Corpus, Rng};
+pub use rules::rules;
 pub use services::services;
 
 /// A target by its name.
@@ -23,6 +25,7 @@ pub fn target(name: &str) -> Option<fn(&[u8])> {
     match name {
         "frames" => Some(frames),
         "control" => Some(control),
+        "rules" => Some(rules),
         "services" => Some(services),
         _ => None,
     }

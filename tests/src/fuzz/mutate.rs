@@ -4,7 +4,7 @@
 
 //! Inputs for fuzz targets: seeds, changed at random.
 
-use super::{control, frames, services};
+use super::{control, frames, rules, services};
 use crate::vectors::json;
 use crate::vectors::model::{Action, Scenario};
 use std::path::Path;
@@ -47,6 +47,7 @@ impl Corpus {
     pub fn of(target: &str, vectors: Option<&Path>) -> Self {
         let mut seeds = match target {
             "control" => control::seeds(),
+            "rules" => rules::seeds(),
             "services" => services::seeds(),
             _ => frames::seeds(),
         };

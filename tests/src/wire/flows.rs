@@ -77,6 +77,10 @@ pub(super) fn rule() -> RuleInfo {
         predicates: vec!["proto=TCP".into(), "dport=22".into()],
         action: "allow".into(),
         hits: 5,
+        packets: 70,
+        bytes: 9000,
+        uuid: Some(of("f3b1a5ac-6a9a-4b1c-9a3e-0d4f3f7d6a01")),
+        comment: Some("SSH for all".into()),
     }
 }
 

@@ -132,6 +132,8 @@ fn rules() -> Vec<oxide_vpc_api::FirewallRule> {
         "dir=in action=allow priority=0 hosts=vni=100 protocol=icmp:8",
         "dir=out action=allow priority=1 protocol=132",
         "dir=out action=allow priority=2 hosts=any protocol=icmp",
+        "dir=in action=reject priority=3 protocol=icmp6:1-4 \
+         uuid=f3b1a5ac-6a9a-4b1c-9a3e-0d4f3f7d6a01 comment=No errors",
     ]
     .map(of)
     .into()

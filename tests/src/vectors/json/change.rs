@@ -200,7 +200,8 @@ impl RawTarget {
 
 impl RawRule {
     fn convert(self) -> Result<FirewallRule> {
-        let icmp = IcmpFilter { kind: self.icmp_type, codes: self.icmp_codes };
+        let icmp =
+            IcmpFilter { kinds: self.icmp_type.map(|kind| (kind, kind)), codes: self.icmp_codes };
         let protocol = match &self.protocol {
             RawProtocol::Number(number) => ProtocolFilter::Number(Protocol(*number)),
             RawProtocol::Name(name) => match name.as_str() {
@@ -227,6 +228,8 @@ impl RawRule {
             hosts: read_hosts(&self.hosts)?,
             protocol,
             ports: self.ports.unwrap_or_default().into_iter().map(one).collect(),
+            uuid: None,
+            comment: None,
         })
     }
 }

@@ -26,7 +26,7 @@ pub fn vectors(args: &[OsString]) -> Result<bool> {
 /// unwinds, so that the input that did the harm can be saved.
 pub fn fuzz(seconds: u32) -> Result<bool> {
     let mut well = true;
-    for target in ["frames", "control", "services"] {
+    for target in ["frames", "control", "services", "rules"] {
         let seconds = seconds.to_string();
         well &= succeeds(tests_binary("fuzz").args([target, "--seconds", &seconds]))?;
     }
