@@ -234,16 +234,19 @@ impl World {
         }
     }
 
-    /// All flows that are in one's hands at a time have external ports of their own.
+    /// An external tuple is at no time that of two endpoints.
     fn owners(&self) {
         let device = self.driver.device(PortId(0)).unwrap();
         let flows = device.port.flows().flows();
         let leased = flows.iter().filter_map(|flow| {
             let binding = flow.binding()?;
-            Some((binding.external_ip, flow.opening_key().protocol(), binding.external_port?))
+            let protocol = flow.opening_key().protocol();
+            let tuple = (binding.external_ip, protocol, binding.external_port?);
+            Some((tuple, (binding.private_ip, binding.private_port)))
         });
-        let leased: Vec<_> = leased.collect();
-        assert_eq!(leased.iter().collect::<BTreeSet<_>>().len(), leased.len());
+        let leased: BTreeSet<_> = leased.collect();
+        let tuples: BTreeSet<_> = leased.iter().map(|(tuple, _)| *tuple).collect();
+        assert_eq!(tuples.len(), leased.len());
         assert!(device.port.flows().count() <= FLOWS);
     }
 
