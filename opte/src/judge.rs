@@ -170,6 +170,15 @@ impl<H: Host> Port<H> {
         }
     }
 
+    /// What becomes of a connection if `next` takes the place of `current`.
+    pub fn foresee(&self, current: &PolicyRules, next: &PolicyRules, flow: &Flow<H>) -> Judgement {
+        let facts = self.facts(flow);
+        let mut sentence = judge(next, &facts).since(&judge(current, &facts));
+        let idle = flow.idle_limit(&next.idle) != flow.idle_limit(&current.idle);
+        sentence.change(Changes { idle, ..Changes::default() });
+        sentence.judgement
+    }
+
     /// Judges some of the connections behind a change, at most so many, so that those which the
     /// policy has ended give back what they hold. True if there are more.
     pub fn sweep(&self, most: u32) -> bool {

@@ -16,6 +16,7 @@ use crate::commands::manual::ManualCommand;
 use crate::commands::mapping::MappingCommand;
 use crate::commands::multicast::MulticastCommand;
 use crate::commands::nat::NatCommand;
+use crate::commands::plan::PlanCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
@@ -90,6 +91,8 @@ pub fn shows(name: &str) -> bool {
 /// All commands, by family.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Plan(PlanCommand),
     #[command(flatten)]
     Port(PortCommand),
     #[command(flatten)]

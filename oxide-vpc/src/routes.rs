@@ -77,6 +77,7 @@ pub fn gateway_of(target: &RouterTarget) -> Option<GatewayId> {
 }
 
 /// Routes with one prefix and class.
+#[derive(Clone)]
 pub struct Group {
     /// The rule that they are.
     pub rule: RuleId,
@@ -85,7 +86,7 @@ pub struct Group {
 }
 
 /// All routes of a port.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Routes {
     groups: BTreeMap<GroupKey, Group>,
     /// How many routes lead to each gateway.

@@ -39,6 +39,7 @@ use uuid::Uuid;
 pub const MAX_RETIRED: usize = 1024;
 
 /// The configuration of a port, and its layers.
+#[derive(Clone)]
 pub struct VpcPort {
     config: Arc<PortConfig>,
     gateways: GatewayMap,
@@ -46,7 +47,7 @@ pub struct VpcPort {
     /// Who owns what is on loan for it.
     holder: Arc<Holder>,
     /// External tuples that are the port's alone.
-    claims: Vec<Claim>,
+    claims: Arc<Vec<Claim>>,
     /// What was taken away and stands for connections that it has.
     retired: Vec<Service>,
     /// By number.
@@ -64,6 +65,7 @@ pub struct VpcPort {
 }
 
 /// In the order in which outbound packets pass them.
+#[derive(Clone)]
 struct Layers {
     gateway: Arc<Layer>,
     firewall: Arc<Layer>,
@@ -90,7 +92,7 @@ impl VpcPort {
             gateways: GatewayMap::new(),
             prefixes: Prefixes::default(),
             holder,
-            claims: Vec::new(),
+            claims: Arc::default(),
             retired: Vec::new(),
             firewall: Vec::new(),
             notes: BTreeMap::new(),

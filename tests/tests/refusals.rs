@@ -16,13 +16,13 @@ use opte_tests::setting::{
     Guest, add_boundary, add_guest, add_peer, boundary, everywhere, outside, route,
 };
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, ClearUnderlay, CreatePort, DeletePort, DumpCounters, DumpLayer, DumpUft,
-    DumpV2b, DumpV2p, ListBoundaryNat, ListPorts, SetExternalIps, SetFwRules, SetMtu, SetUnderlay,
-    SetV2b, SetV2p, ShowUnderlay,
+    AddFwRule, AddRoute, Apply, ClearUnderlay, ClearV2b, CreatePort, DeletePort, Drain,
+    DumpCounters, DumpLayer, DumpUft, DumpV2b, DumpV2p, ListBoundaryNat, ListPorts, Plan,
+    SetExternalIps, SetFwRules, SetMtu, SetUnderlay, SetV2b, SetV2p, ShowUnderlay,
 };
 use oxide_vpc_api::{
-    ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, PortRange, RouterTarget, V2bEntry,
-    V2pEntry,
+    DrainAddresses, ExternalIps, FirewallRule, GatewayMap, PortConfig, PortName, PortRange,
+    RouterTarget, Step, V2bEntry, V2pEntry,
 };
 use std::net::Ipv6Addr;
 use xde::driver::DriverOptions;
@@ -127,6 +127,8 @@ fn name(error: &OpteError) -> &'static str {
         OpteError::BadState(_) => "BadState",
         OpteError::Limit { .. } => "Limit",
         OpteError::System(_) => "System",
+        OpteError::Stale { .. } => "Stale",
+        OpteError::Step { .. } => "Step",
     }
 }
 
@@ -300,6 +302,50 @@ fn external_addresses() {
     host.request(&CreatePort { name: port(), config }).unwrap();
     let request = set(floating, GUEST.external(false));
     expect(&refusal(&mut host, &mut Agreeable, &request), "Invalid", "no IPv6 address");
+}
+
+/// Wherever a change fails, all is as it was.
+#[test]
+fn changes() {
+    let ips = || SetExternalIps {
+        port: port(),
+        ipv4: Some(GUEST.external(true)),
+        ipv6: None,
+        gateways: GatewayMap::new(),
+    };
+    let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
+    let good: Vec<Step> = vec![
+        SetFwRules { port: port(), rules: vec![rule()] }.into(),
+        ips().into(),
+        DrainAddresses { port: port(), addresses: vec![GUEST.snat(true).ip], seconds: 9 }.into(),
+        ClearV2b { entry }.into(),
+        AddRoute { port: port(), route: route(everywhere(true), RouterTarget::Drop) }.into(),
+    ];
+    let wrong = ExternalIps { ephemeral: Some(outside(false)), ..ExternalIps::default() };
+    let wrong: Step = SetExternalIps { ipv4: Some(wrong), ..ips() }.into();
+    for at in 0..=good.len() {
+        let mut change = good.clone();
+        change.insert(at, wrong.clone());
+        let text = format!("step {} (SetExternalIps): ", at + 1);
+        refused(Apply { change, expected: None, listed: 20 }, "Step", &text);
+    }
+    let mut host = host();
+    let plan = Plan { change: good.clone(), listed: 20 };
+    let before = seen(&mut host);
+    let report = host.request(&plan).unwrap();
+    assert_eq!(seen(&mut host), before, "a plan does nothing");
+    let stale = Apply { change: good.clone(), expected: Some(report.next), listed: 20 };
+    let error = refusal(&mut host, &mut Agreeable, &stale);
+    let text =
+        format!("generation is {} now, the change expects {}", report.generation, report.next);
+    expect(&error, "Stale", &text);
+    refused(Plan { change: good.clone(), listed: 10_001 }, "Limit", "10000");
+    let many = vec![good[0].clone(); 65_537];
+    refused(Plan { change: many, listed: 20 }, "Limit", "65536");
+    let addresses = vec![outside(true)];
+    let drain = |seconds| DrainAddresses { port: port(), addresses: addresses.clone(), seconds };
+    refused(Drain { step: drain(0), listed: 20 }, "Step", "use 1 to 604800 seconds");
+    refused(Drain { step: drain(9), listed: 20 }, "Step", "does not exist");
 }
 
 #[test]

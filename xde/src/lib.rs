@@ -29,6 +29,7 @@ extern crate alloc;
 
 mod answer;
 pub mod boundary;
+mod change;
 mod dispatch;
 pub mod driver;
 mod dump;

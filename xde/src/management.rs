@@ -97,6 +97,7 @@ impl<H: Host> Management<H> {
                 serve(body, |ShowUnderlay {}| Ok(UnderlayInfo { links: self.underlay.clone() }))
             }
             DumpCounters::CODE => serve(body, |r| dump::counters(self, driver, platform, r)),
+            code @ Plan::CODE..=Drain::CODE => self.serve_change(driver, now, code, body),
             code @ SetPortSettings::CODE..=LAST_OF_LIFE => {
                 self.serve_life(driver, platform, now, code, body)
             }
@@ -187,7 +188,7 @@ impl<H: Host> Management<H> {
             }),
             AddRoute::CODE..=DelRoute::CODE
             | SetExternalIps::CODE
-            | AddWeightedRoute::CODE..=DumpGateways::CODE => self.serve_routing(code, body),
+            | AddWeightedRoute::CODE..=DumpGateways::CODE => self.serve_routing(now, code, body),
             DumpNatPools::CODE => serve(body, |DumpNatPools { port }| match port {
                 Some(port) => self.port(&port).and_then(dump_nat::pool).map(|pool| [pool].into()),
                 None => self.ports.values().map(dump_nat::pool).collect(),

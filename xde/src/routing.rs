@@ -5,6 +5,7 @@
 //! Requests about the routes, external addresses and gateways of one port.
 
 use crate::dispatch::serve;
+use crate::host::Moment;
 use crate::management::{Managed, Management, unknown};
 use crate::port_life::CHANGE;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use oxide_vpc_api::{ExternalIps, GatewayInfo, PortName};
 
 impl<H: Host> Management<H> {
     /// Serves one request.
-    pub fn serve_routing(&mut self, code: u16, body: &[u8]) -> Vec<u8> {
+    pub fn serve_routing(&mut self, now: Moment, code: u16, body: &[u8]) -> Vec<u8> {
         match code {
             AddRoute::CODE => serve(body, |r: AddRoute| self.add_route(&r.port, r.route.into())),
             AddWeightedRoute::CODE => {
@@ -38,11 +39,15 @@ impl<H: Host> Management<H> {
             }
             SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
                 self.check_external(Some(&r.port), r.ipv4.iter().chain(&r.ipv6))?;
-                self.change(&r.port, |vpc| vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, None))?;
+                self.change(&r.port, |vpc| {
+                    let until = vpc.until(now);
+                    vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, until)
+                })?;
+                self.set_deadline();
                 self.space.tidy();
                 Ok(())
             }),
-            SetRouting::CODE => serve(body, |r| self.set_routing(r)),
+            SetRouting::CODE => serve(body, |r| self.set_routing(now, r)),
             DumpGateways::CODE => serve(body, |r: DumpGateways| self.look(&r.port, gateways)),
             code => unknown(code),
         }
@@ -82,14 +87,16 @@ impl<H: Host> Management<H> {
         Ok(())
     }
 
-    fn set_routing(&mut self, request: SetRouting) -> Result<Ensured, OpteError> {
+    fn set_routing(&mut self, now: Moment, request: SetRouting) -> Result<Ensured, OpteError> {
         let SetRouting { port, revision, routes, ipv4, ipv6, gateways } = request;
         self.permit(&port, "change it", CHANGE)?;
         self.check_external(Some(&port), ipv4.iter().chain(&ipv6))?;
         let routing = Routing { routes, external: [ipv4, ipv6], gateways };
         let managed = self.ports.get_mut(&port);
         let managed = managed.ok_or_else(|| OpteError::not_found("port", &port))?;
-        let ensured = managed.vpc.set_routing(revision, routing)?;
+        let until = managed.vpc.until(now);
+        let ensured = managed.vpc.set_routing(revision, routing, until)?;
+        self.set_deadline();
         if ensured == Ensured::Changed {
             self.publish_port(&port);
             self.space.tidy();

@@ -88,6 +88,24 @@ pub enum OpteError {
     /// The operating system refused.
     #[error("the host system refused: {0}")]
     System(String),
+    /// Somebody else has changed something since.
+    #[error("generation is {current} now, the change expects {expected}: plan it again")]
+    Stale {
+        /// Number of the change in force.
+        current: u64,
+        /// What the caller has expected.
+        expected: u64,
+    },
+    /// A step of a change is refused, and with it the change.
+    #[error("step {number} ({name}): {why}")]
+    Step {
+        /// Which step, counted from one.
+        number: u32,
+        /// The request that it is.
+        name: String,
+        /// Why it is refused.
+        why: String,
+    },
 }
 
 impl OpteError {
@@ -118,8 +136,12 @@ impl OpteError {
             | Self::UnknownCommand(_)
             | Self::BadRequest(_)
             | Self::TooLarge { .. }
-            | Self::Invalid { .. } => ErrorSource::Caller,
-            Self::NotFound { .. } | Self::Exists { .. } | Self::BadState(_) => ErrorSource::State,
+            | Self::Invalid { .. }
+            | Self::Step { .. } => ErrorSource::Caller,
+            Self::Stale { .. }
+            | Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::BadState(_) => ErrorSource::State,
             Self::Limit { .. } | Self::System(_) => ErrorSource::Resource,
         }
     }

@@ -17,6 +17,7 @@ pub mod manual;
 pub mod mapping;
 pub mod multicast;
 pub mod nat;
+pub mod plan;
 pub mod port;
 pub mod prefix;
 pub mod route;
@@ -32,6 +33,7 @@ use crate::console::{Console, Xde};
 /// Carries out one command.
 pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Result<()> {
     match command {
+        Command::Plan(command) => command.run(console),
         Command::Port(command) => command.run(console),
         Command::Life(command) => command.run(console),
         Command::Settings(command) => command.run(console),

@@ -5,6 +5,7 @@
 //! What is typed, and the one request that it becomes.
 
 mod all;
+mod changes;
 mod routing;
 
 use super::run;

@@ -14,6 +14,7 @@ mod layer;
 mod mapping;
 mod multicast;
 mod nat;
+mod plan;
 mod port;
 mod prefix;
 mod route;

@@ -6,11 +6,10 @@
 //!
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
 //! text forms; [`prefixes`] says what else a guest may use, [`settings`] what may be set for a
-//! port; [`mapping`] says where things live on the underlay; [`boundary`] is the NAT table of a
-//! boundary host; [`dump`] and [`pools`] are what comes back when one looks,
-//! [`filter`] which part of it;
-//! [`request`] ties each request to its command number and its answer, and [`older`] knows their
-//! forms of older versions. No code here processes a packet.
+//! port; [`change`] is many requests as one; [`mapping`] says where things live on the underlay;
+//! [`boundary`] is the NAT table of a boundary host; [`dump`] and [`pools`] are what comes back when
+//! one looks, [`filter`] which part of it; [`request`] ties each request to its command number and
+//! its answer, and [`older`] knows their forms of older versions. No code here processes a packet.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,6 +17,7 @@
 extern crate alloc;
 
 pub mod boundary;
+pub mod change;
 pub mod config;
 pub mod dump;
 pub mod filter;
@@ -33,6 +33,7 @@ pub mod router;
 pub mod settings;
 
 pub use boundary::BoundaryNat;
+pub use change::{ChangeReport, DrainAddresses, Step};
 pub use config::{
     DhcpConfig, ExternalIps, GatewayMap, IpConfig, PortConfig, PortName, PortState, SnatRange,
 };

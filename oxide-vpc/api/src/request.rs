@@ -17,9 +17,9 @@ use crate::filter::{FlowFilter, MappingFilter, Page};
 use crate::multicast::{ForwardingEntry, M2pEntry, SourceFilter, SubscriptionEntry};
 use crate::pools::{LeasePlace, NatLeasePage, NatPoolInfo};
 use crate::{
-    Attachment, BoundaryNat, DhcpConfig, ExternalIps, FirewallRule, GatewayInfo, GatewayMap,
-    PortConfig, PortName, PortSettings, Prefixes, RouteEntry, RouteInfo, V2bEntry, V2pEntry,
-    WeightedRoute,
+    Attachment, BoundaryNat, ChangeReport, DhcpConfig, DrainAddresses, ExternalIps, FirewallRule,
+    GatewayInfo, GatewayMap, PortConfig, PortName, PortSettings, Prefixes, RouteEntry, RouteInfo,
+    Step, V2bEntry, V2pEntry, WeightedRoute,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -265,6 +265,31 @@ requests! {
     } -> Removal;
     /// Shows a boundary's NAT table.
     62 ListBoundaryNat {} -> Vec<BoundaryNat>;
+
+    /// Says what a change would do, and does nothing.
+    90 Plan {
+        /// The change.
+        change: Vec<Step>,
+        /// Most connections that are listed of each class.
+        listed: u32,
+    } -> ChangeReport;
+    /// Makes a change as a whole, or not at all; answers as [`Plan`] would have done just before.
+    91 Apply {
+        /// The change.
+        change: Vec<Step>,
+        /// Refused if another generation is in force.
+        expected: Option<u64>,
+        /// Most connections that are listed of each class.
+        listed: u32,
+    } -> ChangeReport;
+    /// Takes external addresses away, and lets connections on them go on for a while; as a change
+    /// of this one step.
+    92 Drain {
+        /// What is taken away.
+        step: DrainAddresses,
+        /// Most connections that are listed.
+        listed: u32,
+    } -> ChangeReport;
 
     /// Replaces what may be set for a port; live flows go by it at once.
     100 SetPortSettings {

@@ -8,6 +8,7 @@
 //! JSON what is left out has its default, and what nobody knows is refused.
 
 mod answers;
+mod continuity;
 mod flows;
 mod gateways;
 mod idle;
@@ -16,6 +17,7 @@ mod tcp;
 mod way;
 
 pub use answers::{AnswerSettings, MAX_ANSWERS};
+pub use continuity::{AddressGone, ContinuitySettings, check_drain};
 pub use flows::FlowSettings;
 pub use gateways::{GatewaySettings, Reached, Unmapped, Untagged};
 pub use idle::{IdleSettings, MAX_IDLE};
@@ -48,6 +50,8 @@ pub struct PortSettings {
     pub gateways: GatewaySettings,
     /// How it is translated, beyond its external addresses.
     pub nat: NatSettings,
+    /// What becomes of connections that a change concerns.
+    pub continuity: ContinuitySettings,
 }
 
 impl PortSettings {
@@ -57,6 +61,7 @@ impl PortSettings {
         self.flows.validate()?;
         self.answers.validate()?;
         self.way.validate()?;
-        self.nat.validate()
+        self.nat.validate()?;
+        self.continuity.validate()
     }
 }

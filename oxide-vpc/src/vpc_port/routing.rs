@@ -12,11 +12,13 @@ use crate::routes::{self, Regrouped, Routes};
 use crate::standing::{Service, Until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use opte::host::Moment;
 use opte::nat::{Claim, Holder};
 use opte_api::OpteError;
 use oxide_vpc_api::request::{Ensured, Removal};
-use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, RouteEntry, WeightedRoute};
+use oxide_vpc_api::settings::AddressGone;
+use oxide_vpc_api::{ExternalIps, GatewayMap, IpConfig, PortConfig, RouteEntry, WeightedRoute};
 
 /// Routes, external addresses and gateway map of a port, all of them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,7 +116,7 @@ impl VpcPort {
         self.retire(&plan.services(), until);
         (self.config, self.gateways) = (config, gateways);
         // What was claimed before and is again stays claimed all the time.
-        self.claims = claims;
+        self.claims = Arc::new(claims);
         self.rebuild_nat(&plan);
     }
 
@@ -188,6 +190,7 @@ impl VpcPort {
         &mut self,
         revision: Option<u64>,
         routing: Routing,
+        until: Option<Until>,
     ) -> Result<Ensured, OpteError> {
         let Routing { routes, external, gateways } = routing;
         let wanted = routes::check_all(&routes)?;
@@ -213,7 +216,7 @@ impl VpcPort {
         }
         match external {
             None => self.follow_routes(),
-            Some(prepared) => self.put(prepared, None),
+            Some(prepared) => self.put(prepared, until),
         }
         Ok(Ensured::Changed)
     }
@@ -230,6 +233,40 @@ impl VpcPort {
             return Err(OpteError::BadState(why));
         }
         Ok(())
+    }
+
+    /// How long external addresses that go away now stand for the connections that they have.
+    pub fn until(&self, now: Moment) -> Option<Until> {
+        match self.config.settings.continuity.address_gone {
+            AddressGone::Cut => None,
+            AddressGone::Drain(seconds) => Some(Until::Time(now.plus_millis(seconds * 1000))),
+            AddressGone::Keep => Some(Until::Ended),
+        }
+    }
+
+    /// Takes external addresses away; they stand for the connections that they have.
+    pub fn retire_addresses(
+        &mut self,
+        addresses: &[IpAddr],
+        until: Until,
+    ) -> Result<(), OpteError> {
+        let known = |ip: &IpAddr| {
+            self.config.families().any(|family| family.external.addresses().any(|own| own == *ip))
+        };
+        if let Some(ip) = addresses.iter().find(|ip| !known(ip)) {
+            return Err(OpteError::not_found("external address of the port", ip));
+        }
+        let left = |family: &Option<IpConfig>| {
+            let mut external = family.as_ref()?.external.clone();
+            external.floating.retain(|ip| !addresses.contains(ip));
+            external.ephemeral = external.ephemeral.filter(|ip| !addresses.contains(ip));
+            external.snat.retain(|range| !addresses.contains(&range.ip));
+            Some(external)
+        };
+        let (ipv4, ipv6) = (left(&self.config.ipv4), left(&self.config.ipv6));
+        let mut gateways = self.gateways.clone();
+        gateways.retain(|ip, _| !addresses.contains(ip));
+        self.set_external_ips(ipv4, ipv6, gateways, Some(until))
     }
 
     /// When what was taken away stands no longer.

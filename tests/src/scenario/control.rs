@@ -13,8 +13,8 @@ use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::pools::MAX_LEASE_PAGE;
 use oxide_vpc_api::request::{
     AddRoute, AllowCidr, AttachSubnet, DelRoute, DeletePort, DetachSubnet, DumpCounters,
-    DumpNatLeases, DumpTcpFlows, DumpUft, Removal, RemoveCidr, SetExternalIps, SetFwRules,
-    SetPortSettings, ShowPortSettings,
+    DumpNatLeases, DumpTcpFlows, DumpUft, ListPorts, Removal, RemoveCidr, SetExternalIps,
+    SetFwRules, SetPortSettings, ShowPortSettings,
 };
 use oxide_vpc_api::{
     Attachment, ExternalIps, FirewallRule, GatewayMap, PortSettings, RouteEntry, RouterClass,
@@ -38,6 +38,7 @@ impl Stage {
                 self.world.host(guest).request(&delete).map_err(told)?;
             }
             "route" => self.route(rest)?,
+            "generation" => self.generation(rest)?,
             _ => {
                 let (subject, value) = rest.split_once('=').ok_or("SUBJECT = VALUE")?;
                 let words: Vec<&str> = subject.split_whitespace().collect();
@@ -46,6 +47,17 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// `GUEST = $NAME`.
+    fn generation(&mut self, rest: &str) -> Result<(), String> {
+        let (name, variable) = rest.split_once('=').ok_or("GUEST = $NAME")?;
+        let guest = guest(name)?;
+        let list = self.world.host(guest).request(&ListPorts {}).map_err(told)?;
+        let info = list.iter().find(|info| info.name == guest.port()).ok_or("no such port")?;
+        let seen = u16::try_from(info.generation).map_err(|_| "a large number")?;
+        let known = *self.variables.entry(variable.trim().to_owned()).or_insert(seen);
+        expect("generation", seen, known)
     }
 
     fn set_or_look(

@@ -38,6 +38,7 @@
 //! flows g5 = 3                     so many flows
 //! leases g5 = 3                    so many external tuples on loan
 //! count g5 flows_cut = 1           a counter
+//! generation g5 = $g               the number of its policy; the same as before if $g is known
 //! tcp g5 = ESTABLISHED CLOSED      states of the TCP flows, in alphabetical order
 //! delete g5 / create g5            port and all
 //! ```

@@ -4,7 +4,7 @@
 
 //! Fixed values of every message. Each command has its examples in a file of its topic.
 
-use super::{flows, ports, routes};
+use super::{changes, flows, ports, routes};
 use opte_api::OpteError;
 use opte_api::frame::{HEADER_LEN, Header, Request, encode_answer, encode_request};
 use serde::Serialize;
@@ -82,6 +82,7 @@ pub fn all() -> Vec<Example> {
     all.extend(flows::examples());
     all.extend(routes::examples());
     all.extend(routes::multicast());
+    all.extend(changes::examples());
     all
 }
 
@@ -105,6 +106,8 @@ fn errors() -> Example {
         OpteError::BadState("why".into()),
         OpteError::Limit { what: "ports".into(), limit: 4096 },
         OpteError::System("why".into()),
+        OpteError::Stale { current: 7, expected: 5 },
+        OpteError::Step { number: 3, name: "AddRoute".into(), why: "why".into() },
     ];
     let responses = errors.into_iter().map(|error| answer::<()>(Err(error))).collect();
     Example { name: "OpteError", code: None, since: ERRORS, requests: Vec::new(), responses }

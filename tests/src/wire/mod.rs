@@ -8,6 +8,7 @@
 //! these examples look like in it. The forms of released versions stay for ever; that of a version
 //! that is not released may be recorded anew ([`record`]).
 
+mod changes;
 mod examples;
 mod flows;
 mod nat;

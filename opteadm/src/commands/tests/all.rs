@@ -52,6 +52,9 @@ fn every_request_has_a_command() {
         "start-port opte0",
         "pause-port opte0",
         "reset-port opte0",
+        "plan -",
+        "apply -",
+        "drain -p opte0 --seconds 60 203.0.113.5",
         "add-router-entry -p opte0 0.0.0.0/0 ig system --weight 2",
         "list-routes -p opte0",
         "set-routing -p opte0",
@@ -67,8 +70,9 @@ fn every_request_has_a_command() {
         "mcast-unsubscribe-all 239.1.1.1",
         "dump-mcast-subs",
     ];
+    let input = |line: &str| if line.ends_with(" -") { "[]" } else { "" };
     let mut sent: Vec<u16> =
-        lines.iter().flat_map(|line| typed(line, "").0).map(|(code, _)| code).collect();
+        lines.iter().flat_map(|line| typed(line, input(line)).0).map(|(code, _)| code).collect();
     sent.sort_unstable();
     let all: Vec<u16> = COMMANDS.iter().map(|(code, _)| *code).collect();
     assert_eq!(sent, all);
