@@ -114,7 +114,7 @@ impl<H: Host> Port<H> {
         let mut newer = None;
         for _ in 0..ROUNDS {
             let policy = newer.as_deref().unwrap_or(policy);
-            match self.round(policy, packet, frame, &mut batch.rewrite)? {
+            match self.round(policy, packet, frame, batch)? {
                 Round::Done(passed) => return Ok(passed),
                 Round::Again => {}
                 Round::Renew => newer = Some(self.policy()),
@@ -154,13 +154,14 @@ impl<H: Host> Port<H> {
         policy: &Policy,
         packet: &Packet<'_>,
         frame: &mut F,
-        rewrite: &mut Rewrite,
+        batch: &mut Batch,
     ) -> Result<Round, DropReason> {
+        let rewrite = &mut batch.rewrite;
         if packet.headers.is_icmp_error() {
             return self.decide_error(policy, packet, frame, rewrite).map(Round::Done);
         }
         match self.flows.find(&packet.key, packet.direction) {
-            Some(flow) => self.follow(policy, packet, frame, &flow, rewrite),
+            Some(flow) => self.follow(policy, packet, frame, &flow, batch),
             None => self.open(policy, packet, frame, rewrite),
         }
     }
@@ -184,7 +185,7 @@ impl<H: Host> Port<H> {
         packet: &Packet<'_>,
         frame: &mut F,
         flow: &Arc<Flow<H>>,
-        rewrite: &mut Rewrite,
+        batch: &mut Batch,
     ) -> Result<Round, DropReason> {
         let Packet { direction, headers, now, .. } = *packet;
         let opening = &flow.opening;
@@ -195,10 +196,17 @@ impl<H: Host> Port<H> {
         let edit = match self.judge(policy, flow, own) {
             Ok(edit) => edit,
             Err(reason) => {
+                let answers = &policy.rules.answers;
+                let segment = headers.segment(frame.head());
+                let told = segment.filter(|segment| self.tells_of(answers, segment));
+                let tell =
+                    |segment| self.tell_receiver(answers, (direction, now), headers, segment, flow);
+                batch.told = told.as_ref().and_then(tell);
                 self.cut(flow, reason);
-                return Ok(Round::Again);
+                return told.map_or(Ok(Round::Again), |_| Err(DropReason::ConnectionCut));
             }
         };
+        let rewrite = &mut batch.rewrite;
         let transform = match (edit, self.stored_transform(policy, packet, flow)) {
             (Some(edit), _) => self.compile(&edit, packet),
             (None, Some(transform)) => transform,

@@ -122,6 +122,8 @@ drop_reasons! {
     NoListener = "no_listener",
     /// A packet to a multicast group has a VNI in which nobody here hears it.
     MulticastVni = "multicast_vni",
+    /// The policy has ended the connection that it belongs to, and both ends are told.
+    ConnectionCut = "connection_cut",
     /// Another connection has the same addresses and ports at one of its ends.
     FlowConflict = "flow_conflict",
     /// The flow table is full, and nothing in it may be given up.

@@ -83,6 +83,8 @@ pub struct AnswerPolicy {
     pub gateways: [Option<IpAddr>; 2],
     /// The guest is told, too, what nobody has forbidden and nobody can deliver.
     pub unreachable: bool,
+    /// Both ends are told of a TCP connection that a policy has ended.
+    pub cut: bool,
     /// The longest IP packets that the guest may send inside and outside, which it is told if it
     /// sends longer ones.
     pub longest: [u16; 2],

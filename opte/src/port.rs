@@ -9,7 +9,7 @@
 //! allocation, no reference counted. Every other packet takes the slow path (see `decide`).
 //! Both end in one place, where the packet is accounted for.
 
-use crate::answer::Bucket;
+use crate::answer::{Bucket, Told};
 use crate::counters::{Counters, Tally};
 use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
@@ -65,6 +65,8 @@ pub struct Batch {
     pub answer: Option<Vec<u8>>,
     /// What has waited for the packet that was forwarded last, and leaves behind it.
     pub released: Vec<(FlatFrame, Rewrite)>,
+    /// What the receiver of the packet that was dropped last is told.
+    pub told: Option<Told>,
 }
 
 /// Whether packets may run stored transforms.

@@ -41,6 +41,7 @@ pub fn answer_policy(config: &PortConfig) -> AnswerPolicy {
     AnswerPolicy {
         gateways: [ipv4, ipv6],
         unreachable: answers.unreachable,
+        cut: config.settings.continuity.tell,
         longest: [way.inside_mtu, way.outside_mtu].map(Option::unwrap_or_default),
         rate: Rate { per_second: answers.per_second, burst: answers.burst },
     }

@@ -136,7 +136,7 @@ fn a_rule_added_lets_in_and_a_rule_removed_cuts() {
          g7 -> g5 tcp:A 1000:22 => g5
          # Deny goes before allow at equal priority.
          rules g5 = dir=in action=allow priority=10; dir=in action=deny priority=10 port=22
-         g7 -> g5 tcp:A 1000:22 => drop firewall_rule
+         g7 -> g5 tcp:A 1000:22 => refuse connection_cut reply
          count g5 flows_cut = 1
          flows g5 = 0",
     );
@@ -255,7 +255,7 @@ fn what_a_new_policy_allows_keeps_its_port_and_the_rest_is_cut() {
          g5 -> out tcp:S 1001:443 => out from g5.floating:1001
          # Fewer end it.
          external g5 = floating
-         out -> g5.snat tcp:A 443:$b => drop firewall_default
+         out -> g5.snat tcp:A 443:$b => refuse connection_cut reply
          count g5 flows_cut = 2",
     );
 }

@@ -153,6 +153,10 @@ impl<H: Host> Driver<H> {
                     Verdict::Reply(bytes) => out.reply(device.id, bytes),
                     Verdict::Drop(_) => {
                         batch.answer.take().into_iter().for_each(|it| out.reply(device.id, it));
+                        if let Some(told) = batch.told.take() {
+                            let frame = FlatFrame::new(told.frame);
+                            self.send_released(&snapshot, &frame, &told.rewrite, now, out);
+                        }
                     }
                 }
             }
@@ -229,7 +233,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// The same of a fragment that has waited.
+    /// The same of a fragment that has waited, and of what the receiver of a packet is told.
     fn send_released<F: Frame>(
         &self,
         snapshot: &Snapshot<H>,
@@ -412,7 +416,12 @@ impl<'a, H: Host> Arrivals<'a, H> {
             }
             Verdict::Held => {}
             Verdict::Reply(bytes) => out.reply(device.id, bytes),
-            Verdict::Drop(_) => return batch.answer.take().map(|answer| Refused { frame, answer }),
+            Verdict::Drop(_) => {
+                if let Some(told) = batch.told.take() {
+                    out.reply(device.id, told.frame);
+                }
+                return batch.answer.take().map(|answer| Refused { frame, answer });
+            }
         }
         None
     }

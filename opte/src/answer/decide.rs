@@ -27,7 +27,7 @@ impl<H: Host> Port<H> {
         reason: DropReason,
     ) -> Option<Vec<u8>> {
         let complaint = Complaint::of(reason)?;
-        let rejected = reason == DropReason::FirewallReject;
+        let rejected = matches!(reason, DropReason::FirewallReject | DropReason::ConnectionCut);
         if turn.direction == Direction::In && !rejected {
             return None;
         }
@@ -72,6 +72,7 @@ impl Complaint {
             }
             // By configuration (RFC 5508, REQ-8).
             DropReason::FirewallReject
+            | DropReason::ConnectionCut
             | DropReason::FirewallRule
             | DropReason::FirewallDefault
             | DropReason::RouteDrop

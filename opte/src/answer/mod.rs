@@ -8,7 +8,8 @@
 //! * [`Original`] is the packet that is answered, as it came.
 //! * [`Complaint`] says what was wrong with it, and makes an ICMP error of that (`icmp`).
 //! * [`Reset`] is a TCP segment that ends a connection (`reset`).
-//! * A port says what its packets' senders are told (`decide`).
+//! * A port says what its packets' senders are told (`decide`), and the ends of connections that a
+//!   policy has ended (`cut`).
 //! * [`Bucket`] limits how many of them are sent (`bucket`).
 //!
 //! What holds: nothing is written about a packet whose source is not one host, nor about an ICMP
@@ -16,6 +17,7 @@
 //! so that no answer is ever answered. Checksums are complete. The address family is data.
 
 mod bucket;
+mod cut;
 mod decide;
 mod icmp;
 mod ip;
@@ -24,6 +26,7 @@ mod reset;
 mod testing;
 
 pub use bucket::{Bucket, Rate};
+pub use cut::Told;
 pub use icmp::{Complaint, TRAFFIC_CLASS};
 pub use ip::is_host;
 pub use reset::Reset;

@@ -21,7 +21,7 @@ use opte_tests::hypervisor::TestHost;
 use opte_tests::packets::{Body, Packet, checksums};
 use opte_tests::setting::{Guest, VPC, boundary, everywhere, outside, route, vni};
 use oxide_vpc::{Mappings, VpcPort};
-use oxide_vpc_api::{RouterTarget, V2bEntry};
+use oxide_vpc_api::{ExternalIps, GatewayMap, RouterTarget, SnatRange, V2bEntry};
 use std::sync::Arc;
 
 use Direction::{In, Out};
@@ -74,14 +74,24 @@ impl World {
 
     /// What becomes of a packet.
     fn send(&self, way: Direction, packet: &Packet, now: Moment) -> Result<Packet, DropReason> {
+        self.send_by(&self.port.policy(), way, packet, now)
+    }
+
+    /// The same for a packet whose batch has loaded this policy.
+    fn send_by(
+        &self,
+        policy: &Policy,
+        way: Direction,
+        packet: &Packet,
+        now: Moment,
+    ) -> Result<Packet, DropReason> {
         let mut frame = FlatFrame::new(packet.bytes());
         let mark = match way {
             Direction::Out => Mark::GUEST,
             Direction::In => Mark::underlay(vni(VPC), true),
         };
         let headers = Headers::parse(&frame.bytes, frame.bytes.len(), 0, mark).unwrap();
-        let policy = self.port.policy();
-        let turn = Turn { policy: &policy, direction: way, now, cell: None };
+        let turn = Turn { policy, direction: way, now, cell: None };
         match self.port.process(turn, &mut frame, Ok(&headers), &mut Batch::default()) {
             Verdict::Forward => {
                 assert_eq!(checksums::verify(&frame.bytes), Ok(()));
@@ -220,6 +230,99 @@ fn what_a_policy_ends_gives_back_what_it_holds() {
             world.settle();
         });
     }
+}
+
+/// A port whose guest has one external port, and a policy that says the same in other words.
+fn with_one_port() -> (Arc<World>, PolicyRules) {
+    let mut space = ReservationSpace::default();
+    let mut config = GUEST.config(0);
+    let whole = GUEST.snat(true);
+    let one = SnatRange { last_port: whole.first_port, ..whole };
+    let external = |snat| Some(ExternalIps { snat, ..ExternalIps::default() });
+    config.ipv4.as_mut().unwrap().external = external(vec![one]).unwrap();
+    let mut vpc = VpcPort::new(config, &mut space).unwrap();
+    let out = route(everywhere(true), RouterTarget::InternetGateway(None));
+    vpc.add_route(&out.into(), &mut space).unwrap();
+    let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
+    let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
+    let policy = |vpc: &VpcPort| PolicyRules {
+        layers: vpc.layers(),
+        host_tables: maps.clone(),
+        idle: IdleLimits::default(),
+        answers: AnswerPolicy::default(),
+    };
+    let translate = policy(&vpc);
+    for snat in [vec![whole], vec![one]] {
+        vpc.set_external_ips(external(snat), None, GatewayMap::new(), None, &mut space).unwrap();
+    }
+    let again = policy(&vpc);
+    let on_loan = [Protocol::UDP, Protocol::TCP].map(|protocol| space.map(one.ip, protocol));
+    let setting = Setting { translate: translate.clone(), deny: translate, on_loan };
+    (World::new(&Arc::new(setting), 4), again)
+}
+
+/// The ten steps by which an allocator that is made anew with each configuration gives one port to
+/// two owners: scan, load the old one, take, insert, check, publish; load the new one, take, insert,
+/// check.
+#[test]
+fn a_port_that_was_taken_under_the_policy_before_stays_taken() {
+    in_many_orders(|| {
+        let (world, again) = with_one_port();
+        let old = world.port.policy();
+        let first = world.send_by(&old, Out, &udp(1), NOW).unwrap();
+        world.publish(again);
+        assert_eq!(world.send(Out, &udp(2), NOW), Err(DropReason::NatExhausted));
+        let answer = world.send(In, &first.reply(), NOW).unwrap();
+        assert_eq!(answer.ports(), [80, 1]);
+        world.settle();
+    });
+}
+
+/// Open, publish, sweep and open in any order: the port has one owner, and nobody is cut.
+#[test]
+fn an_external_port_has_one_owner_across_a_change() {
+    in_many_orders(|| {
+        let (world, again) = with_one_port();
+        let (a, b) = race(
+            &world,
+            |world| {
+                let old = world.port.policy();
+                world.send_by(&old, Out, &udp(1), NOW)
+            },
+            move |world| {
+                world.publish(again);
+                while world.port.sweep(1) {}
+                world.send(Out, &udp(2), NOW)
+            },
+        );
+        assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+        assert_eq!((world.port.flows().count(), world.leases()), (1, 1));
+        assert_eq!(world.counter("flows_cut"), 0);
+        world.settle();
+    });
+}
+
+/// A connection ends by time while a change is published, and its port goes to another.
+#[test]
+fn a_port_is_released_once_while_policies_change() {
+    in_many_orders(|| {
+        let (world, again) = with_one_port();
+        world.send(Out, &udp(1), NOW).unwrap();
+        let late = NOW.plus_millis(IDLE + SLACK);
+        let (sent, ()) = race(
+            &world,
+            move |world| world.send(Out, &udp(2), late),
+            move |world| {
+                world.publish(again);
+                world.port.expire(late, &mut Budget::ALL.clone());
+                while world.port.sweep(2) {}
+            },
+        );
+        assert!(matches!(sent, Ok(_) | Err(DropReason::NatExhausted)), "{sent:?}");
+        assert_eq!(world.port.flows().count(), u32::from(sent.is_ok()));
+        assert_eq!(world.counter("flows_cut"), 0);
+        world.settle();
+    });
 }
 
 /// An established connection, and a packet as the peer sees it.

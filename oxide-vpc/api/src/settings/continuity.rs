@@ -28,7 +28,8 @@ pub enum AddressGone {
 pub struct ContinuitySettings {
     /// Those on an external address that goes away.
     pub address_gone: AddressGone,
-    /// Both ends are told when a connection is cut: by a reset, or by an ICMP error.
+    /// Both ends of a TCP connection are told by resets that it was cut, as soon as one of them says
+    /// something. At the same rate as other answers.
     pub tell: bool,
 }
 
