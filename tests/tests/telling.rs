@@ -168,7 +168,9 @@ fn telling_can_be_switched_off_and_has_a_rate() {
     };
     let mut off = with(|settings| settings.continuity.tell = false);
     assert_eq!((off.count("out_drop_firewall_rule"), off.count("answers_sent")), (1, 0));
-    let mut limited = with(|settings| settings.answers.per_second = 0);
+    let mut limited = with(|settings| {
+        (settings.answers.per_second, settings.answers.burst) = (0, 0);
+    });
     assert_eq!(
         (limited.count("out_drop_connection_cut"), limited.count("answers_limited")),
         (1, 2)

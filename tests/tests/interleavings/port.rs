@@ -234,15 +234,15 @@ fn what_a_policy_ends_gives_back_what_it_holds() {
 
 /// A port whose guest has one external port, and a policy that says the same in other words.
 fn with_one_port() -> (Arc<World>, PolicyRules) {
-    let mut space = ReservationSpace::default();
+    let space = ReservationSpace::new::<TestHost>(1);
     let mut config = GUEST.config(0);
     let whole = GUEST.snat(true);
     let one = SnatRange { last_port: whole.first_port, ..whole };
     let external = |snat| Some(ExternalIps { snat, ..ExternalIps::default() });
     config.ipv4.as_mut().unwrap().external = external(vec![one]).unwrap();
-    let mut vpc = VpcPort::new(config, &mut space).unwrap();
+    let mut vpc = VpcPort::new(config, space.holder("guest")).unwrap();
     let out = route(everywhere(true), RouterTarget::InternetGateway(None));
-    vpc.add_route(&out.into(), &mut space).unwrap();
+    vpc.add_route(&out.into()).unwrap();
     let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
     let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
     let policy = |vpc: &VpcPort| PolicyRules {
@@ -253,10 +253,11 @@ fn with_one_port() -> (Arc<World>, PolicyRules) {
     };
     let translate = policy(&vpc);
     for snat in [vec![whole], vec![one]] {
-        vpc.set_external_ips(external(snat), None, GatewayMap::new(), None, &mut space).unwrap();
+        vpc.set_external_ips(external(snat), None, GatewayMap::new(), None).unwrap();
     }
     let again = policy(&vpc);
-    let on_loan = [Protocol::UDP, Protocol::TCP].map(|protocol| space.map(one.ip, protocol));
+    let on_loan = [Protocol::UDP, Protocol::TCP]
+        .map(|protocol| space.map(Realm::OUTSIDE, one.ip, protocol).unwrap());
     let setting = Setting { translate: translate.clone(), deny: translate, on_loan };
     (World::new(&Arc::new(setting), 4), again)
 }

@@ -21,8 +21,9 @@ use opte_tests::setting::{BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, 
 use oxide_vpc_api::config::{BOUNDARY_MAC, GATEWAY_MAC};
 use oxide_vpc_api::request::{
     ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, SetExternalIps, SetFwRules,
+    SetPortSettings,
 };
-use oxide_vpc_api::{ExternalIps, GatewayMap, SnatRange};
+use oxide_vpc_api::{ExternalIps, GatewayMap, PortSettings, SnatRange};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,6 +124,9 @@ impl World {
         let mut host = Hypervisor::new(options);
         add_guest(&mut host, GUEST, 0);
         add_boundary(&mut host);
+        let mut settings = PortSettings::default();
+        settings.continuity.tell = false;
+        host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
         let [begun, done, steps] = [const { AtomicU64::new(0) }; 3];
         let world = Self { driver: host.driver, clock: Clock::new(), begun, done, steps };
         world.configure(0);

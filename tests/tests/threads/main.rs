@@ -2,13 +2,14 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! Real threads on one flow table, and on one port of a driver.
+//! Real threads on one flow table, on one port of a driver, and on two ports that change together.
 //!
 //! Each thread takes so many steps, chosen by a seed of its own; each step moves the time. How the
 //! steps of different threads mix is up to the machine, so what is checked are invariants: some
 //! during the run, the rest when all threads are done.
 
 mod driver;
+mod generation;
 mod table;
 
 use opte::host::Moment;
