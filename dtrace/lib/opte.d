@@ -243,9 +243,14 @@ inline string opte_command[uint32_t number] =
 	number == 44 ? "ClearV2b" :
 	number == 45 ? "DumpV2b" :
 	number == 50 ? "SetExternalIps" :
+	number == 70 ? "DumpNatPools" :
+	number == 71 ? "DumpNatLeases" :
 	number == 60 ? "AddBoundaryNat" :
 	number == 61 ? "RemBoundaryNat" :
 	number == 62 ? "ListBoundaryNat" :
+	number == 90 ? "Plan" :
+	number == 91 ? "Apply" :
+	number == 92 ? "Drain" :
 	number == 100 ? "SetPortSettings" :
 	number == 101 ? "ShowPortSettings" :
 	number == 102 ? "SetMtu" :
@@ -259,4 +264,21 @@ inline string opte_command[uint32_t number] =
 	number == 122 ? "AllowCidr" :
 	number == 123 ? "RemoveCidr" :
 	number == 124 ? "ListPrefixes" :
+	number == 140 ? "AddWeightedRoute" :
+	number == 141 ? "ListRoutes" :
+	number == 142 ? "SetRouting" :
+	number == 143 ? "DumpGateways" :
+	number == 150 ? "SetM2p" :
+	number == 151 ? "ClearM2p" :
+	number == 152 ? "DumpM2p" :
+	number == 153 ? "SetMulticastForwarding" :
+	number == 154 ? "ClearMulticastForwarding" :
+	number == 155 ? "DumpMulticastForwarding" :
+	number == 156 ? "MulticastSubscribe" :
+	number == 157 ? "MulticastUnsubscribe" :
+	number == 158 ? "MulticastUnsubscribeAll" :
+	number == 159 ? "DumpMulticastSubscriptions" :
+	number == 170 ? "TracePacket" :
+	number == 171 ? "KillFlows" :
+	number == 172 ? "ClearLft" :
 	"?";

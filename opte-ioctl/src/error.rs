@@ -37,6 +37,9 @@ pub enum Error {
     /// The answer is not what this version of the protocol says it must be.
     #[error("xde sent an answer that cannot be read ({0}): install matching versions")]
     BadAnswer(String),
+    /// The answer was larger than the room for it, and others have taken its place since.
+    #[error("xde carried the command out, but its answer is gone: look at what it did")]
+    AnswerLost,
     /// The request cannot be put into a frame, so nothing was sent.
     #[error("the request was not sent: {0}")]
     NotSent(#[source] OpteError),

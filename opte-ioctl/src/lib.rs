@@ -21,7 +21,8 @@
 //!
 //! Guarantees:
 //!
-//! * A request is sent at most once. Whatever fails, the caller decides whether to ask again.
+//! * A request is sent at most once. Whatever fails, the caller decides whether to ask again. An
+//!   answer for which there was too little room is fetched; its command is not carried out again.
 //! * An answer belongs to the request before it: after a failure of the transport the connection
 //!   is dropped, and the next request opens a new one.
 //! * No claim of the other side is believed: sizes are bounded, memory grows with what really
@@ -37,9 +38,12 @@ pub use opte_api::frame::Request;
 
 use error::undecodable;
 use opte_api::OpteError;
-use opte_api::frame::{self, API_VERSION, Header, Status};
+use opte_api::frame::{self, API_VERSION, Fetch, Header, Kept, Status};
 use std::path::{Path, PathBuf};
 use sys::Link;
+
+/// Bytes of room for most answers, where room must be set aside before it is known how much.
+const USUAL_ROOM: usize = 64 << 10;
 
 /// A handle on the packet engine of this host.
 #[derive(Debug)]
@@ -75,9 +79,35 @@ impl OpteHdl {
             Some(link) => link,
             None => connect(&self.path)?,
         };
-        let (header, body) = link.exchange(&frame)?;
+        let (mut header, mut body) = link.exchange(&frame, USUAL_ROOM)?;
+        let kept = kept(header, &body)?;
+        if let Some(Kept { ticket, len }) = kept {
+            // The command was carried out; asking again would carry it out again.
+            let fetch = frame::encode_fetch(Fetch { ticket }).map_err(undecodable)?;
+            (header, body) = link.exchange(&fetch, len as usize)?;
+        }
         self.link = Some(link);
-        decode_answer::<R>(header, &body)
+        match decode_answer::<R>(header, &body) {
+            Err(Error::Refused(why)) if kept.is_some() && header.code == Status::Refused as u16 => {
+                told_late(why)
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Where the answer waits, if it did not fit.
+fn kept(header: Header, body: &[u8]) -> Result<Option<Kept>, Error> {
+    let kept = header.version == API_VERSION && header.code == Status::Kept as u16;
+    kept.then(|| frame::decode(body)).transpose().map_err(undecodable)
+}
+
+/// What a refusal means that came when an answer was fetched: that answer itself, or that there is
+/// none any more.
+fn told_late<T>(why: OpteError) -> Result<T, Error> {
+    match why {
+        OpteError::NotFound { what, .. } if what == "kept answer" => Err(Error::AnswerLost),
+        why => Err(Error::Refused(why)),
     }
 }
 

@@ -187,3 +187,29 @@ fn silence_is_told_from_failure() {
         assert_eq!(matches!(error, Error::Io(_)), !timed_out, "{error:?}");
     }
 }
+
+#[test]
+fn an_answer_that_did_not_fit_is_fetched() {
+    let ports: Vec<oxide_vpc_api::dump::PortInfo> = Vec::new();
+    let gone = OpteError::not_found("kept answer", 9);
+    for (late, expected) in [
+        (encode_answer(&Ok(ports)), "[]"),
+        (encode_answer::<()>(&Err(gone)), "its answer is gone"),
+        (encode_answer::<()>(&Err(OpteError::BadState("late".into()))), "not possible now: late"),
+        (frame::encode_kept(Kept { ticket: 9, len: 1 }), "its status is 2"),
+    ] {
+        let mut xde = handle(move |mut host| {
+            assert_eq!(receive(&mut host).0, ListPorts::CODE);
+            host.write_all(&frame::encode_kept(Kept { ticket: 9, len: 500 })).unwrap();
+            // Not the same command again.
+            let (code, body) = receive(&mut host);
+            assert_eq!((code, frame::decode(&body)), (frame::FETCH, Ok(Fetch { ticket: 9 })));
+            host.write_all(&late).unwrap();
+        });
+        let text = match xde.request(&ListPorts {}) {
+            Ok(answer) => format!("{answer:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(text.contains(expected), "{text}");
+    }
+}

@@ -436,7 +436,7 @@ impl<H: Host> Port<H> {
 }
 
 /// The tracker of the connection that a TCP segment opens.
-fn first_tracker(
+pub(crate) fn first_tracker(
     policy: &Policy,
     direction: Direction,
     segment: Option<Segment>,
@@ -449,7 +449,7 @@ fn first_tracker(
     Ok(Some(tracker))
 }
 
-fn inner_bytes<'a>(frame: &'a impl Frame, headers: &Headers) -> Bytes<'a> {
+pub(crate) fn inner_bytes<'a>(frame: &'a impl Frame, headers: &Headers) -> Bytes<'a> {
     Bytes {
         frame: frame.head().get(usize::from(headers.ether)..).unwrap_or_default(),
         partial: matches!(frame.offload().checksum, ChecksumState::Partial { .. }),

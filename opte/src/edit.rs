@@ -12,6 +12,7 @@ use crate::care::Care;
 use crate::flow_key::FlowKey;
 use crate::headers::MacPair;
 use crate::outer::Outer;
+use core::fmt;
 use core::net::IpAddr;
 use opte_api::{MacAddr, Protocol};
 
@@ -80,6 +81,25 @@ impl HeaderEdit {
         }
     }
 
+    /// What this edit says otherwise than one that it was made of.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        fn new<T: Copy + PartialEq>(now: Option<T>, before: Option<T>) -> Option<T> {
+            now.filter(|_| now != before)
+        }
+        Self {
+            src_mac: new(self.src_mac, before.src_mac),
+            dst_mac: new(self.dst_mac, before.dst_mac),
+            src_ip: new(self.src_ip, before.src_ip),
+            dst_ip: new(self.dst_ip, before.dst_ip),
+            src_port: new(self.src_port, before.src_port),
+            dst_port: new(self.dst_port, before.dst_port),
+            echo_id: new(self.echo_id, before.echo_id),
+            outer: if self.outer == before.outer { OuterEdit::Keep } else { self.outer },
+            care: new(self.care, before.care),
+        }
+    }
+
     /// The key that a packet has after this edit.
     #[must_use]
     pub fn key(&self, mut key: FlowKey) -> FlowKey {
@@ -100,6 +120,42 @@ impl HeaderEdit {
     #[must_use]
     pub fn macs(&self, macs: MacPair) -> MacPair {
         MacPair::new(self.dst_mac.unwrap_or(macs.dst()), self.src_mac.unwrap_or(macs.src()))
+    }
+}
+
+/// Words `field=value`, with spaces between them.
+impl fmt::Display for HeaderEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut word = |name: &str, value: Option<&dyn fmt::Display>| -> fmt::Result {
+            let Some(value) = value else { return Ok(()) };
+            write!(f, "{separator}{name}={value}")?;
+            separator = " ";
+            Ok(())
+        };
+        fn shown<T: fmt::Display>(value: &Option<T>) -> Option<&dyn fmt::Display> {
+            value.as_ref().map(|value| value as &dyn fmt::Display)
+        }
+        word("src_mac", shown(&self.src_mac))?;
+        word("dst_mac", shown(&self.dst_mac))?;
+        word("src_ip", shown(&self.src_ip))?;
+        word("dst_ip", shown(&self.dst_ip))?;
+        word("src_port", shown(&self.src_port))?;
+        word("dst_port", shown(&self.dst_port))?;
+        word("echo_id", shown(&self.echo_id))?;
+        match &self.outer {
+            OuterEdit::Keep => {}
+            OuterEdit::Strip => word("outer", Some(&"strip"))?,
+            OuterEdit::Set(outer) => {
+                word("underlay", Some(&outer.dst))?;
+                word("vni", Some(&outer.vni))?;
+            }
+        }
+        let Some(care) = &self.care else { return Ok(()) };
+        let number = |value: u16| Some(value).filter(|value| *value != 0);
+        word("hop", care.hop.then_some(&"counted" as &dyn fmt::Display))?;
+        word("longest", shown(&number(care.longest)))?;
+        word("segment", shown(&number(care.segment)))
     }
 }
 
@@ -141,6 +197,8 @@ pub(crate) mod tests {
             prop_assert_eq!(a.then(b).then(c), a.then(b.then(c)));
             prop_assert_eq!(a.then(HeaderEdit::NONE), a);
             prop_assert_eq!(HeaderEdit::NONE.then(a), a);
+            // What a step has changed is what it takes to get there.
+            prop_assert_eq!(a.then(a.then(b).since(&a)), a.then(b));
         }
     }
 }

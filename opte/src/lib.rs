@@ -18,6 +18,7 @@
 //!   is still right, and [`cut`] why not.
 //! * [`fragments`] lets later fragments follow the first.
 //! * [`answer`] writes the packets that the engine sends itself.
+//! * [`trace`] tells what would become of a packet, and does nothing.
 //! * [`port`] puts them together: packets in, verdicts out.
 //!
 //! The engine is a function of its arguments. Bytes, exclusion, eyes, time and randomness come
@@ -72,6 +73,7 @@ pub mod rule;
 mod slot;
 pub mod table;
 pub mod tcp;
+pub mod trace;
 pub mod transform;
 pub mod walk;
 pub mod wheel;

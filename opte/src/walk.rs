@@ -95,7 +95,7 @@ pub struct Walk<'a> {
 
 /// What decided in a layer.
 #[derive(Clone, Copy)]
-enum Used<'a> {
+pub(crate) enum Used<'a> {
     Rule(&'a Rule),
     Default(&'a LayerSide),
 }
@@ -207,6 +207,30 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(Passed::Forward)
+    }
+
+    /// All layers, in the order of the walk.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &'a Layer> + use<'a> {
+        let (layers, direction) = (&self.rules.layers, self.direction);
+        let count = layers.len();
+        (0..count).filter_map(move |at| {
+            let at = match direction {
+                Direction::Out => at,
+                Direction::In => count - 1 - at,
+            };
+            layers.get(at).map(|layer| &**layer)
+        })
+    }
+
+    /// Passes one layer, counts nothing, and says what decided there. Nothing is said where the
+    /// layer did not run its rules, or a rule dropped the packet while it acted.
+    pub(crate) fn told_step(
+        &mut self,
+        layer: &'a Layer,
+    ) -> (Result<Passed, DropReason>, Option<Used<'a>>) {
+        self.used = [None; MAX_LAYERS];
+        let passed = self.step(layer);
+        (passed, self.used.first().copied().flatten().map(|(_, used)| used))
     }
 
     fn step(&mut self, layer: &'a Layer) -> Result<Passed, DropReason> {

@@ -21,6 +21,7 @@ use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
 use crate::commands::settings::SettingsCommand;
+use crate::commands::trace::TraceCommand;
 use crate::commands::underlay::UnderlayCommand;
 use clap::{Args, Parser, Subcommand};
 use opte_api::frame::API_VERSION;
@@ -81,7 +82,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// Beginnings of the names of commands that change nothing.
-const SHOWING: &[&str] = &["list-", "show-", "dump-", "stats", "plan", "trace"];
+const SHOWING: &[&str] = &["list-", "show-", "dump-", "stats", "nat", "plan", "trace"];
 
 /// A command of this name only shows something, and so may be watched.
 pub fn shows(name: &str) -> bool {
@@ -125,6 +126,8 @@ pub enum Command {
     Counter(CounterCommand),
     #[command(flatten)]
     Boundary(BoundaryCommand),
+    #[command(flatten)]
+    Trace(TraceCommand),
     #[command(flatten)]
     Manual(ManualCommand),
 }

@@ -7,7 +7,7 @@
 //! From the top down: [`cli`] says what can be typed; each file of [`commands`] turns one family
 //! of commands into requests; [`console`] asks the engine and shows its answer, as a table or as
 //! JSON; [`render`] knows how each answer looks as a table. [`values`] reads the text forms that
-//! only this program has; [`watch`] shows the same again and again.
+//! only this program has, [`packet`] makes packets to be traced; [`watch`] shows the same again and again.
 //!
 //! Guarantees: a command that changes something sends at most one request, after one that asks where
 //! it must know what there is, and none when an argument is wrong; one that shows something large
@@ -18,6 +18,7 @@
 mod cli;
 mod commands;
 mod console;
+mod packet;
 mod render;
 mod values;
 mod watch;

@@ -12,8 +12,8 @@ use opte_tests::packets::{Body, Packet};
 use opte_tests::setting::{BOUNDARY, Guest, add_boundary, add_guest, add_peer, outside, vni};
 use oxide_vpc_api::filter::{FlowFilter, MappingFilter, Page};
 use oxide_vpc_api::request::{
-    ClearV2p, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, DumpV2b, DumpV2p, KillFlows,
-    ListPorts, SetV2b, SetV2p,
+    ClearLft, ClearV2p, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, DumpV2b, DumpV2p,
+    KillFlows, ListPorts, SetV2b, SetV2p,
 };
 use oxide_vpc_api::{BoundaryEndpoint, PortRange, V2bEntry, V2pEntry};
 use std::collections::BTreeMap;
@@ -172,6 +172,23 @@ fn killed_flows_are_counted_listed_and_give_back_what_they_held() {
     let refused = host.request(&KillFlows { port: GUEST.port(), filter: wrong, list: 0 });
     assert!(matches!(refused, Err(OpteError::Invalid { .. })));
     assert_eq!(ports(&mut host, FlowFilter::default()), [1001]);
+}
+
+/// Each layer has its own flows, and no table of its own: what it decided on ends.
+#[test]
+fn flows_on_which_a_layer_decided_are_removed() {
+    let mut host = host();
+    udp(&mut host, 1001);
+    syn(&mut host, 2001);
+    let mut clear = |layer: &str| {
+        host.request(&ClearLft { port: GUEST.port(), layer: layer.into() })
+            .map(|killed| (killed.count, killed.first.len()))
+    };
+    assert_eq!(clear("router"), Ok((0, 0)));
+    assert_eq!(clear("nat"), Ok((1, 0)));
+    assert!(matches!(clear("cake"), Err(OpteError::Invalid { .. })));
+    assert_eq!(clear("firewall"), Ok((1, 0)));
+    assert_eq!(ports(&mut host, FlowFilter::default()), [0; 0]);
 }
 
 #[test]

@@ -6,10 +6,11 @@
 //! [`Egress`].
 
 use crate::answer::{Refused, give, outer_facts};
-use crate::dispatch::by_version;
+use crate::dispatch::{by_version, refuse};
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
 use crate::multicast::Counts;
+use crate::shelf::Shelf;
 use crate::snapshot::{Place, Published, Snapshot};
 use crate::switch::Device;
 use alloc::sync::Arc;
@@ -28,8 +29,8 @@ use opte::nat::ReservationSpace;
 use opte::outer::Outer;
 use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
-use opte_api::frame::{Header, is_done};
-use opte_api::{Direction, MacAddr};
+use opte_api::frame::{FETCH, Header, SMALLEST_ROOM, decode, is_done, with_version};
+use opte_api::{Direction, MacAddr, OpteError};
 
 /// What [`Driver::upkeep`] does at most in one call.
 const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
@@ -73,6 +74,8 @@ pub struct Driver<H: Host> {
     /// The port whose turn it is to be looked after.
     next_upkeep: AtomicU32,
     management: H::Token<Management<H>>,
+    /// Answers that wait for their callers.
+    pub(crate) shelf: H::Lock<Shelf>,
 }
 
 impl<H: Host> Driver<H> {
@@ -94,6 +97,7 @@ impl<H: Host> Driver<H> {
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
             management: H::Token::new(Management::new(published, space, options.seed)),
+            shelf: H::Lock::new(Shelf::default()),
         }
     }
 
@@ -114,6 +118,35 @@ impl<H: Host> Driver<H> {
         });
         self.observer.tell(|| ControlEnded { code, served: is_done(&answer).into() });
         answer
+    }
+
+    /// The same for a caller that has room for an answer of so many bytes. A longer one waits until
+    /// it is fetched ([`opte_api::frame::Kept`]), and nothing is carried out again.
+    pub fn control_within(
+        &self,
+        platform: &mut dyn Platform,
+        now: Moment,
+        header: Header,
+        body: &[u8],
+        room: usize,
+    ) -> Vec<u8> {
+        if room < SMALLEST_ROOM as usize {
+            let limit = u32::try_from(room).unwrap_or(u32::MAX);
+            return refuse(OpteError::TooLarge { got: SMALLEST_ROOM, limit });
+        }
+        let answer = if header.code == FETCH {
+            by_version(header, body, |_, body| match decode(body) {
+                Ok(fetch) => self.shelf.with(|shelf| shelf.fetch(fetch, room)),
+                Err(error) => refuse(error),
+            })
+        } else {
+            self.control(platform, now, header, body)
+        };
+        if answer.len() <= room {
+            return answer;
+        }
+        let kept = self.shelf.with(|shelf| shelf.fit(answer, room));
+        with_version(kept, header.version)
     }
 
     /// Takes frames that the guest of `port` has sent; leaves `frames` empty.

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use opte::flow::Flow;
 use opte::flow_table::Traffic;
-use opte::host::Host;
+use opte::host::{Host, Lock};
 use opte::layer::Layer;
 use opte::rule::Rule;
 use opte_api::{Direction, OpteError};
@@ -76,7 +76,7 @@ fn defaults(layer: &Layer) -> [String; 2] {
 }
 
 /// What `layer` decided for the whole of a connection.
-fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
+pub(crate) fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
     match layer.name {
         firewall::NAME => Some(match flow.allowed_by() {
             Some(rule) => format!("allowed by rule {}", rule.0),
@@ -87,17 +87,24 @@ fn decision<H: Host>(layer: &Layer, flow: &Flow<H>) -> Option<String> {
     }
 }
 
+/// The layer of this name.
+pub(crate) fn find_layer<'a>(
+    layers: &'a [Arc<Layer>],
+    name: &str,
+) -> Result<&'a Arc<Layer>, OpteError> {
+    layers.iter().find(|layer| layer.name == name).ok_or_else(|| {
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name).collect();
+        OpteError::invalid("layer", format!("'{name}' is none of {}", names.join(", ")))
+    })
+}
+
 pub(crate) fn layer<H: Host>(
     managed: &Managed<H>,
     request: &DumpLayer,
 ) -> Result<LayerDump, OpteError> {
     let name = request.layer.as_str();
     let policy = managed.device.port.policy();
-    let layers = &policy.rules.layers;
-    let layer = layers.iter().find(|layer| layer.name == name).ok_or_else(|| {
-        let names: Vec<&str> = layers.iter().map(|layer| layer.name).collect();
-        OpteError::invalid("layer", format!("'{name}' is none of {}", names.join(", ")))
-    })?;
+    let layer = find_layer(&policy.rules.layers, name)?;
     let shown = |flow: &Arc<Flow<H>>| {
         Some(LayerFlow {
             flow: flow.opening_key().id(),
@@ -186,6 +193,8 @@ pub(crate) fn counters<H: Host>(
         return Ok([port_counters(management.port(&name)?)].into());
     }
     let own = driver.counters.list().into_iter();
+    let shelf = driver.shelf.with(|shelf| shelf.counters());
+    let own = own.chain(shelf.map(|(name, value)| (name.into(), value)));
     let system = platform.counters().into_iter().map(|(name, value)| (name.into(), value));
     let copies = driver.copies.list().map(|(name, value)| (name.into(), value));
     let counters = own.chain(copies).chain(system).map(|(name, value)| Counter { name, value });

@@ -9,6 +9,7 @@
 //!
 //! [`filter`]: oxide_vpc_api::filter
 
+use crate::dump;
 use crate::host::Moment;
 use crate::management::Managed;
 use alloc::string::{String, ToString};
@@ -140,16 +141,34 @@ pub(crate) fn kill<H: Host>(
     list: u32,
 ) -> Result<KilledFlows, OpteError> {
     filter.validate()?;
+    Ok(end(managed, list, |flow| is_meant(filter, flow)))
+}
+
+/// Ends every flow on which a layer decided.
+pub(crate) fn clear_layer<H: Host>(
+    managed: &Managed<H>,
+    name: &str,
+) -> Result<KilledFlows, OpteError> {
+    let policy = managed.device.port.policy();
+    let layer = dump::find_layer(&policy.rules.layers, name)?;
+    Ok(end(managed, 0, |flow| dump::decision(layer, flow).is_some()))
+}
+
+fn end<H: Host>(
+    managed: &Managed<H>,
+    list: u32,
+    is_meant: impl Fn(&Flow<H>) -> bool,
+) -> KilledFlows {
     let port = &managed.device.port;
     let list = Page::<u32> { after: None, limit: list.max(1) }.limit().min(list as usize);
     let mut killed = KilledFlows::default();
     for (_, flow) in port.flows().flows_from(0) {
-        if is_meant(filter, &flow) && port.clear_flow(&flow) {
+        if is_meant(&flow) && port.clear_flow(&flow) {
             killed.count += 1;
             if killed.first.len() < list {
                 killed.first.push(flow.opening_key().id());
             }
         }
     }
-    Ok(killed)
+    killed
 }

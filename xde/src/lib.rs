@@ -41,8 +41,10 @@ mod multicast;
 mod port_life;
 mod publication;
 mod routing;
+mod shelf;
 mod snapshot;
 mod switch;
+mod trace;
 
 pub use driver::Driver;
 pub use switch::Device;

@@ -16,6 +16,7 @@ use crate::port_life::{CHANGE, CLEAR, LOOK};
 use crate::publication::rules;
 use crate::snapshot::Published;
 use crate::switch::Device;
+use crate::trace;
 use crate::{dump, dump_nat, flow_dump};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -167,6 +168,14 @@ impl<H: Host> Management<H> {
             DumpTcpFlows::CODE => serve(body, |r: DumpTcpFlows| {
                 self.permit(&r.port, "show its flows", LOOK)?;
                 flow_dump::tcp_flows(self.port(&r.port)?, &r.filter, r.page)
+            }),
+            TracePacket::CODE => serve(body, |r: TracePacket| {
+                self.permit(&r.port, "show what it would do", LOOK)?;
+                trace::packet(self.port(&r.port)?, r, now)
+            }),
+            ClearLft::CODE => serve(body, |r: ClearLft| {
+                self.permit(&r.port, "remove its flows", CLEAR)?;
+                flow_dump::clear_layer(self.port(&r.port)?, &r.layer)
             }),
             KillFlows::CODE => serve(body, |r: KillFlows| {
                 self.permit(&r.port, "remove its flows", CLEAR)?;

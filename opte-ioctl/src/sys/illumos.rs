@@ -39,11 +39,15 @@ impl Link {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<(Header, Vec<u8>), Error> {
+    pub(crate) fn exchange(
+        &mut self,
+        request: &[u8],
+        room: usize,
+    ) -> Result<(Header, Vec<u8>), Error> {
         match code_and_body(request) {
             Some((CreatePort::CODE, body)) => self.create_port(request, body),
             Some((DeletePort::CODE, body)) => self.delete_port(request, body),
-            _ => self.ask(request),
+            _ => self.ask(request, room),
         }
     }
 
@@ -51,7 +55,7 @@ impl Link {
         let port: CreatePort = decode(body).map_err(Error::NotSent)?;
         let links = DataLinks::open()?;
         let made = links.make(port.name.as_str())?;
-        let (header, answer) = self.ask(request)?;
+        let (header, answer) = self.ask(request, 0)?;
         if let Some(number) = made.filter(|_| header.code == Status::Refused as u16) {
             links.remove(number)?;
         }
@@ -62,46 +66,38 @@ impl Link {
         let port: DeletePort = decode(body).map_err(Error::NotSent)?;
         let links = DataLinks::open()?;
         let number = links.find(port.name.as_str())?;
-        let (header, answer) = self.ask(request)?;
+        let (header, answer) = self.ask(request, 0)?;
         if let Some(number) = number.filter(|_| header.code == Status::Done as u16) {
             links.remove(number)?;
         }
         Ok((header, answer))
     }
 
-    /// Sends a frame, again only if there was no room for its answer.
-    fn ask(&self, request: &[u8]) -> Result<(Header, Vec<u8>), Error> {
+    /// Sends a frame, once. An answer for which there is too little room waits in the module.
+    fn ask(&self, request: &[u8], room: usize) -> Result<(Header, Vec<u8>), Error> {
         let too_long = |_| Error::NotSent(OpteError::invalid("request", "over 4 GiB"));
         let request_len = u32::try_from(request.len()).map_err(too_long)?;
-        let mut room = MIN_ROOM;
-        loop {
-            let mut answer = vec![0_u8; room as usize];
-            let exchange = Exchange {
-                request: request.as_ptr().expose_provenance() as u64,
-                request_len,
-                answer: answer.as_mut_ptr().expose_provenance() as u64,
-                room,
-                answer_len: 0,
-            };
-            let mut argument = exchange.to_bytes();
-            // SAFETY: the argument says where `request` and `answer` are and how long; both live
-            // until after the call, and the device reads and writes no more than that.
-            let done = unsafe {
-                libc::ioctl(self.0.as_raw_fd(), COMMAND, argument.as_mut_ptr().cast::<c_void>())
-            };
-            let failed = (done != 0).then(io::Error::last_os_error);
-            let needed = Exchange::from_bytes(&argument).map_or(0, |argument| argument.answer_len);
-            match failed {
-                None => {
-                    answer.truncate(needed as usize);
-                    return split(&answer);
-                }
-                Some(error) if error.raw_os_error() == Some(libc::ENOBUFS) && needed > room => {
-                    room = needed;
-                }
-                Some(error) => return Err(error.into()),
-            }
+        let most = HEADER_LEN as u32 + MAX_RESPONSE;
+        let room = u32::try_from(room).unwrap_or(most).clamp(MIN_ROOM, most);
+        let mut answer = vec![0_u8; room as usize];
+        let exchange = Exchange {
+            request: request.as_ptr().expose_provenance() as u64,
+            request_len,
+            answer: answer.as_mut_ptr().expose_provenance() as u64,
+            room,
+            answer_len: 0,
+        };
+        let mut argument = exchange.to_bytes();
+        // SAFETY: the argument says where `request` and `answer` are and how long; both live until
+        // after the call, and the device reads and writes no more than that.
+        let done = unsafe {
+            libc::ioctl(self.0.as_raw_fd(), COMMAND, argument.as_mut_ptr().cast::<c_void>())
+        };
+        if done != 0 {
+            return Err(io::Error::last_os_error().into());
         }
+        answer.truncate(Exchange::from_bytes(&argument).map_or(0, |told| told.answer_len as usize));
+        split(&answer)
     }
 }
 

@@ -46,7 +46,12 @@ impl Link {
         Ok(Self(stream))
     }
 
-    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<(Header, Vec<u8>), Error> {
+    /// A stream has room for every answer.
+    pub(crate) fn exchange(
+        &mut self,
+        request: &[u8],
+        _room: usize,
+    ) -> Result<(Header, Vec<u8>), Error> {
         exchange::exchange(&mut self.0, request)
     }
 }

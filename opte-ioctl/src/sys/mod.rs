@@ -7,8 +7,9 @@
 //! * `default_path() -> PathBuf`: where the engine is, unless told otherwise;
 //! * `ABSENT`: what to do when there is no engine there;
 //! * `Link::open(&Path) -> io::Result<Link>`: reaches it;
-//! * `Link::exchange(&mut self, &[u8]) -> Result<(Header, Vec<u8>), Error>`: sends one request
-//!   frame, once, and returns the answer. After an error the link is not used again.
+//! * `Link::exchange(&mut self, &[u8], usize) -> Result<(Header, Vec<u8>), Error>`: sends one request
+//!   frame, once, and returns the answer, for which it sets so many bytes aside if it must. After an
+//!   error the link is not used again.
 //!
 //! The Linux file uses nothing but Unix sockets and so serves every Unix whose engine is a process.
 

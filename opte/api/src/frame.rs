@@ -18,8 +18,8 @@
 use crate::OpteError;
 use alloc::format;
 use alloc::vec::Vec;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// "OPTE".
 pub const MAGIC: u32 = 0x4f50_5445;
@@ -58,6 +58,31 @@ pub enum Status {
     Done = 0,
     /// The body is an [`OpteError`].
     Refused = 1,
+    /// The body is a [`Kept`]: the command was carried out, and its answer waits.
+    Kept = 2,
+}
+
+/// The command by which an answer that waits is fetched; its body is a [`Fetch`]. It belongs to the
+/// frame and is none of the commands that it serves.
+pub const FETCH: u16 = 0;
+/// Bytes of room that every caller must have for an answer: a [`Kept`] fits, and so does the refusal
+/// of less.
+pub const SMALLEST_ROOM: u32 = 64;
+
+/// An answer did not fit in the caller's room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Kept {
+    /// By which it is fetched.
+    pub ticket: u64,
+    /// Bytes of its whole frame.
+    pub len: u32,
+}
+
+/// Asks for an answer that did not fit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Fetch {
+    /// What [`Kept`] said.
+    pub ticket: u64,
 }
 
 /// A decoded header.
@@ -114,6 +139,17 @@ pub fn encode_answer<T: Serialize>(answer: &Result<T, OpteError>) -> Vec<u8> {
             Header { version: API_VERSION, code: Status::Refused as u16, len: 0 }.to_bytes().into()
         })
     })
+}
+
+/// The whole frame of an answer that says where the real one waits.
+pub fn encode_kept(kept: Kept) -> Vec<u8> {
+    let framed = encode(Status::Kept as u16, &kept, MAX_RESPONSE);
+    framed.unwrap_or_else(|error| encode_answer::<()>(&Err(error)))
+}
+
+/// The whole frame of a request for an answer that waits.
+pub fn encode_fetch(fetch: Fetch) -> Result<Vec<u8>, OpteError> {
+    encode(FETCH, &fetch, MAX_REQUEST)
 }
 
 /// The response inside an answer whose header is `header`.

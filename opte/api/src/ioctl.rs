@@ -17,9 +17,8 @@
 //! ```
 //!
 //! Request and answer are whole frames ([`crate::frame`]). The host fills in `answer bytes`. If
-//! there is not so much room, the ioctl ends with `ENOBUFS` and the caller may ask again with more.
-//! A caller brings at least [`MIN_ROOM`], which is room for every answer to a request that changes
-//! anything, so nothing is ever changed twice.
+//! there is not so much room, the answer waits on the host and is fetched
+//! ([`crate::frame::Kept`]), so nothing is ever done twice. A caller brings at least [`MIN_ROOM`].
 
 use crate::frame::{HEADER_LEN, MAGIC, MAX_REQUEST, MAX_RESPONSE};
 

@@ -10,7 +10,7 @@ use crate::console::{Console, Xde};
 use anyhow::bail;
 use clap::Subcommand;
 use oxide_vpc_api::dump::{FlowTableDump, TcpFlowDump};
-use oxide_vpc_api::request::{ClearUft, DumpTcpFlows, DumpUft, KillFlows};
+use oxide_vpc_api::request::{ClearLft, ClearUft, DumpTcpFlows, DumpUft, KillFlows};
 
 const DUMP_EXAMPLES: &str = "\
 Examples:
@@ -41,6 +41,14 @@ pub enum FlowCommand {
     ClearUft {
         #[command(flatten)]
         on: OnPort,
+    },
+    /// Remove the flows of a port on which a layer decided; later packets are decided anew
+    #[command(after_help = "Examples:\n  opteadm clear-lft -p opte0 nat")]
+    ClearLft {
+        #[command(flatten)]
+        on: OnPort,
+        /// Name of the layer, as list-layers shows it
+        layer: String,
     },
     /// Show TCP connections of a port
     #[command(after_help = "Examples:\n  opteadm dump-tcp-flows -p opte0 --state time_wait")]
@@ -77,6 +85,7 @@ impl FlowCommand {
                 console.show(&FlowTableDump { limit, count, flows, next })
             }
             Self::ClearUft { on } => console.ask(&ClearUft { port: on.port }),
+            Self::ClearLft { on, layer } => console.ask(&ClearLft { port: on.port, layer }),
             Self::DumpTcpFlows { on, page } => {
                 let (port, filter) = on.split()?;
                 let (flows, next) = page.collect(|page| {

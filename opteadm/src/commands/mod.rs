@@ -22,8 +22,11 @@ pub mod port;
 pub mod prefix;
 pub mod route;
 pub mod settings;
+pub mod trace;
 pub mod underlay;
 
+#[cfg(test)]
+mod outputs;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +53,7 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Prefix(command) => command.run(console),
         Command::Counter(command) => command.run(console),
         Command::Boundary(command) => command.run(console),
+        Command::Trace(command) => command.run(console),
         Command::Manual(command) => command.run(console),
     }
 }

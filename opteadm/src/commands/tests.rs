@@ -4,22 +4,21 @@
 
 //! What is typed, and the one request that it becomes.
 
-mod all;
 mod changes;
+mod parts;
 mod routing;
 
 use super::run;
 use crate::cli::Cli;
 use crate::console::{Console, Form, Xde};
 use clap::Parser;
-use opte_api::{Direction, MacAddr, OpteError, Protocol};
+use opte_api::{Direction, MacAddr, OpteError};
 use opte_ioctl::{Error, Request};
-use oxide_vpc_api::filter::{FlowFilter, MappingFilter, Page};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::{
     Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
-    IpConfig, PortConfig, PortName, PortRange, PortSettings, RouteEntry, SnatRange, V2bEntry,
-    V2pEntry, WeightedRoute,
+    IpConfig, PortConfig, PortName, PortSettings, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    WeightedRoute,
 };
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -41,7 +40,7 @@ impl Xde for Recorder {
 }
 
 /// Runs a command line; its words are split at white space. Answers what was sent, and the error.
-fn typed(line: &str, input: &str) -> (Vec<(u16, serde_json::Value)>, String) {
+pub fn typed(line: &str, input: &str) -> (Vec<(u16, serde_json::Value)>, String) {
     let words = std::iter::once("opteadm").chain(line.split_whitespace());
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
@@ -259,6 +258,7 @@ fn commands_that_only_name_things() {
     check("list-layers -p opte0", ListLayers { port: port() });
     check("dump-layer -p opte0 nat", DumpLayer::of(port(), "nat"));
     check("dump-uft --port opte0", DumpUft::of(port()));
+    check("clear-lft -p opte0 nat", ClearLft { port: port(), layer: "nat".into() });
     check("clear-uft -p opte0", ClearUft { port: port() });
     check("dump-tcp-flows -p opte0", DumpTcpFlows::of(port()));
     check("dump-v2p", DumpV2p::default());
@@ -272,59 +272,6 @@ fn commands_that_only_name_things() {
     check_error("dump-layer -p opte0", &["required", "<LAYER>"]);
     check_error("list-ports extra", &["unexpected argument", "extra"]);
     check_error("list-port", &["list-ports"]);
-}
-
-#[test]
-fn parts_of_dumps() {
-    let filter = FlowFilter {
-        protocol: Some(Protocol::TCP),
-        src: Some(of("172.30.0.5/32")),
-        dst: Some(of("198.51.100.0/24")),
-        port: Some(PortRange { first: 443, last: 444 }),
-        state: Some("established".into()),
-        opened: Some(Direction::Out),
-    };
-    let page = Page { after: Some(9), limit: 7 };
-    let words = "-p opte0 --proto tcp --src 172.30.0.5 --dst 198.51.100.0/24 --port 443-444
-                 --state established --opened out";
-    let pages = "--limit 7 --after 9";
-    check(
-        &format!("dump-uft {words} {pages}"),
-        DumpUft { port: port(), filter: filter.clone(), page },
-    );
-    check(
-        &format!("dump-tcp-flows {words} {pages}"),
-        DumpTcpFlows { port: port(), filter: filter.clone(), page },
-    );
-    let layer = "nat".into();
-    check(
-        &format!("dump-layer nat {words} {pages}"),
-        DumpLayer { port: port(), layer, filter: filter.clone(), page },
-    );
-    check(&format!("kill-flow {words} --list 3"), KillFlows { port: port(), filter, list: 3 });
-    let filter = MappingFilter { vni: Some(of("100")), within: Some(of("172.30.0.0/24")) };
-    let page = Page { after: Some((of("100"), of("172.30.0.9"))), limit: 2 };
-    check(
-        "dump-v2p --vni 100 --within 172.30.0.0/24 --limit 2 --after 100/172.30.0.9",
-        DumpV2p { filter, page },
-    );
-    let filter = MappingFilter { vni: None, within: Some(of("198.51.100.9/32")) };
-    let page = Page { after: Some(of("10.0.0.0/8")), limit: 2 };
-    check("dump-v2b --within 198.51.100.9 --limit 2 --after 10.0.0.0/8", DumpV2b { filter, page });
-}
-
-#[test]
-fn parts_that_make_no_sense() {
-    check_error("kill-flow -p opte0", &["say which flows", "clear-uft"]);
-    check_error("dump-uft --port 443", &["name one port"]);
-    check_error("dump-uft -p opte0 -p opte1", &["name one port"]);
-    check_error("dump-uft -p opte0 --port 1 --port 2", &["one number or range"]);
-    check_error("dump-uft -p opte0 --port 9-3", &["9-3 is no range"]);
-    check_error("dump-uft -p opte0 --state open", &["--state", "invalid value 'open'"]);
-    check_error("dump-uft -p opte0 --proto xyz", &["--proto", "none of tcp"]);
-    check_error("dump-uft -p opte0 --limit 0", &["--limit"]);
-    check_error("dump-uft -p opte0 --after x", &["write a number"]);
-    check_error("dump-v2p --after 5", &["write VNI/ADDRESS"]);
 }
 
 #[test]

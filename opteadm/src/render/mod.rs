@@ -19,6 +19,7 @@ mod port;
 mod prefix;
 mod route;
 mod settings;
+mod trace;
 
 pub use change::AddedRule;
 

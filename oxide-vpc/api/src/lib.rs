@@ -31,6 +31,7 @@ pub mod prefixes;
 pub mod request;
 pub mod router;
 pub mod settings;
+pub mod trace;
 
 pub use boundary::BoundaryNat;
 pub use change::{ChangeReport, DrainAddresses, Step};

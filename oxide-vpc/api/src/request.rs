@@ -16,6 +16,7 @@ use crate::dump::{
 use crate::filter::{FlowFilter, MappingFilter, Page};
 use crate::multicast::{ForwardingEntry, M2pEntry, SourceFilter, SubscriptionEntry};
 use crate::pools::{LeasePlace, NatLeasePage, NatPoolInfo};
+use crate::trace::{Origin, PacketTrace, TracedPacket};
 use crate::{
     Attachment, BoundaryNat, ChangeReport, DhcpConfig, DrainAddresses, ExternalIps, FirewallRule,
     GatewayInfo, GatewayMap, PortConfig, PortName, PortSettings, Prefixes, RouteEntry, RouteInfo,
@@ -462,6 +463,17 @@ requests! {
     /// Shows who hears what.
     159 DumpMulticastSubscriptions {} -> Vec<SubscriptionEntry>;
 
+    /// Tells what a port would do with a packet, and does nothing.
+    170 TracePacket {
+        /// The port.
+        port: PortName,
+        /// Which way the packet goes.
+        direction: Direction,
+        /// The packet.
+        packet: TracedPacket,
+        /// Where a packet that reaches the guest comes from; `None` is the port's VPC.
+        origin: Option<Origin>,
+    } -> PacketTrace;
     /// Removes some flows of a port; a later packet of such a connection is decided anew.
     171 KillFlows {
         /// The port.
@@ -470,6 +482,13 @@ requests! {
         filter: FlowFilter,
         /// How many of them are to be listed.
         list: u32,
+    } -> KilledFlows;
+    /// Removes the flows on which a layer decided; later packets are decided anew.
+    172 ClearLft {
+        /// The port.
+        port: PortName,
+        /// The layer.
+        layer: String,
     } -> KilledFlows;
 }
 

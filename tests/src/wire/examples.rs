@@ -6,7 +6,10 @@
 
 use super::{changes, flows, ports, routes};
 use opte_api::OpteError;
-use opte_api::frame::{HEADER_LEN, Header, Request, encode_answer, encode_request};
+use opte_api::frame::{
+    Fetch, HEADER_LEN, Header, Kept, Request, encode_answer, encode_fetch, encode_kept,
+    encode_request,
+};
 use serde::Serialize;
 use std::fmt::{Debug, Write};
 use std::str::FromStr;
@@ -74,7 +77,7 @@ pub(super) fn of<T: FromStr<Err: Debug>>(text: &str) -> T {
 
 /// Examples of all messages.
 pub fn all() -> Vec<Example> {
-    let mut all = vec![header(), errors()];
+    let mut all = vec![header(), errors(), fetch()];
     all.extend(ports::examples());
     all.extend(ports::prefixes());
     all.extend(super::nat::pools());
@@ -83,6 +86,7 @@ pub fn all() -> Vec<Example> {
     all.extend(routes::examples());
     all.extend(routes::multicast());
     all.extend(changes::examples());
+    all.extend(flows::traces());
     all
 }
 
@@ -91,6 +95,13 @@ fn header() -> Example {
     let header = Header { version: 0x0102, code: 0x0304, len: 0x0506_0708 };
     let requests = vec![header.to_bytes().to_vec()];
     Example { name: "Header", code: None, since: 1, requests, responses: Vec::new() }
+}
+
+/// An answer that waits, and how it is fetched.
+fn fetch() -> Example {
+    let requests = vec![body(&encode_fetch(Fetch { ticket: 300 }).expect("a small request"))];
+    let responses = vec![body(&encode_kept(Kept { ticket: 300, len: 70_000 }))];
+    Example { name: "Fetch", code: None, since: 2, requests, responses }
 }
 
 /// Every kind of refusal.

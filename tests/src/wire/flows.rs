@@ -14,8 +14,12 @@ use oxide_vpc_api::dump::{
     LayerInfo, RuleInfo, TcpFlowDump, TcpFlowInfo,
 };
 use oxide_vpc_api::filter::{FlowFilter, Page};
+use oxide_vpc_api::request::TracePacket;
 use oxide_vpc_api::request::{
-    ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, KillFlows, ListLayers,
+    ClearLft, ClearUft, DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, KillFlows, ListLayers,
+};
+use oxide_vpc_api::trace::{
+    Origin, PacketTrace, TraceStep, TraceVerdict, TracedFlow, TracedPacket,
 };
 
 pub(super) fn flow_id() -> FlowId {
@@ -119,6 +123,48 @@ pub(super) fn filter() -> FlowFilter {
     }
 }
 
+/// What a port would do with a packet.
+pub(super) fn traces() -> Vec<Example> {
+    let request =
+        |packet, direction, origin| TracePacket { port: port(), direction, packet, origin };
+    let origin = Origin { vni: Some(of("100")), external: true };
+    let requests = vec![
+        request(TracedPacket::Frame(vec![1, 2, 3]), Direction::Out, None),
+        request(TracedPacket::Ip(vec![0x45]), Direction::In, Some(origin)),
+    ];
+    let step = TraceStep {
+        layer: "firewall".into(),
+        decided: "rule 3".into(),
+        predicates: vec!["proto=TCP".into()],
+        action: "allow".into(),
+        changes: vec!["src_port=7".into()],
+        notes: vec!["target=gateway".into()],
+    };
+    let traced = TracedFlow {
+        flow: flow(),
+        judgement: "kept".into(),
+        cut: false,
+        stored: Some("encap".into()),
+    };
+    let verdicts = [
+        TraceVerdict::Forward {
+            packet: flow_id(),
+            changes: vec!["src_port=7".into()],
+            nat: Some("203.0.113.7:7".into()),
+        },
+        TraceVerdict::Reply { frame: vec![1, 2] },
+        TraceVerdict::Drop { reason: "no_route".into() },
+    ];
+    let trace = verdicts.map(|verdict| PacketTrace {
+        generation: 4,
+        packet: Some(flow_id()),
+        flow: Some(traced.clone()),
+        steps: vec![step.clone()],
+        verdict,
+    });
+    vec![example(requests, trace.into())]
+}
+
 pub(super) fn examples() -> Vec<Example> {
     let page = Page { after: Some(300), limit: 1000 };
     let flows = vec![flow(), plain_flow()];
@@ -141,6 +187,10 @@ pub(super) fn examples() -> Vec<Example> {
         example(
             vec![KillFlows { port: port(), filter: filter(), list: 20 }],
             vec![KilledFlows { count: 300, first: vec![flow_id()] }],
+        ),
+        example(
+            vec![ClearLft { port: port(), layer: "nat".into() }],
+            vec![KilledFlows { count: 300, first: vec![] }],
         ),
     ]
 }

@@ -54,7 +54,10 @@ pub(super) fn pools() -> Vec<Example> {
         ),
         example(
             vec![ask(None), ask(Some(place))],
-            vec![NatLeasePage { leases: vec![lease], more: true }],
+            vec![
+                NatLeasePage { leases: vec![lease], more: true },
+                NatLeasePage { leases: vec![], more: false },
+            ],
         ),
     ]
 }

@@ -118,7 +118,7 @@ fn exchange(state: &Arc<State>, caller: &Caller, argument: u64) -> Result<(), c_
     })?;
     let mut request = alloc::vec![0; exchange.request_len as usize];
     caller.read(exchange.request, &mut request)?;
-    let answer = serve(state, waits, &request);
+    let answer = serve(state, waits, &request, exchange.room as usize);
     drop(request);
     let answer_len = u32::try_from(answer.len()).unwrap_or(u32::MAX);
     let fits = answer_len <= exchange.room;
@@ -129,8 +129,8 @@ fn exchange(state: &Arc<State>, caller: &Caller, argument: u64) -> Result<(), c_
     if fits { Ok(()) } else { Err(ENOBUFS) }
 }
 
-/// From a whole frame to a whole frame.
-fn serve(state: &Arc<State>, waits: MayWait, request: &[u8]) -> Vec<u8> {
+/// From a whole frame to a whole frame, for which there is so much room.
+fn serve(state: &Arc<State>, waits: MayWait, request: &[u8], room: usize) -> Vec<u8> {
     let parsed = request
         .split_first_chunk::<HEADER_LEN>()
         .map(|(head, body)| Header::from_bytes(*head, MAX_REQUEST).map(|header| (header, body)));
@@ -143,5 +143,5 @@ fn serve(state: &Arc<State>, waits: MayWait, request: &[u8]) -> Vec<u8> {
         }
     };
     let mut platform = IllumosPlatform { state, _waits: waits };
-    state.driver.control(&mut platform, host::now(), header, body)
+    state.driver.control_within(&mut platform, host::now(), header, body, room)
 }
