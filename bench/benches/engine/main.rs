@@ -12,6 +12,7 @@ mod hit;
 mod memory;
 mod parse;
 mod ports;
+mod publish;
 mod stages;
 mod threads;
 mod upkeep;
@@ -36,6 +37,7 @@ const SECTIONS: &[Section] = &[
     ("change", change::run),
     ("generations", change::run_generations),
     ("upkeep", upkeep::run),
+    ("publish", publish::run),
     ("threads", threads::run),
     ("memory", memory::run),
 ];

@@ -57,7 +57,7 @@ pub fn run(plan: Plan, report: &mut Report) {
     }
 }
 
-fn add(report: &mut Report, name: &str, alive: usize, parts: &[Part]) {
+pub fn add(report: &mut Report, name: &str, alive: usize, parts: &[Part]) {
     type Get = fn(&Distribution) -> f64;
     let gets: [(&str, Get); 4] =
         [("p50", |d| d.p50), ("p99", |d| d.p99), ("p99.99", |d| d.p9999), ("max", |d| d.max)];

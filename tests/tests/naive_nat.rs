@@ -1,0 +1,397 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+//! Source NAT under changes, beside a model that is too simple to be wrong: plain maps, one thread,
+//! no generations. Two guests of one host share a few external ports; packets, clock steps and changes
+//! of configuration come in any order, and after each step host and model must agree:
+//!
+//! * RC-1: an external tuple stands for one endpoint at a time, and rests before it stands for another;
+//! * RC-2: a reply reaches the guest that opened the connection, or nobody;
+//! * RC-3: a connection that the configuration allows goes on by the same tuple;
+//! * RC-4: one that it forbids has ended when the change is made;
+//! * RC-5: a change that is refused changes nothing;
+//! * RC-6, RC-7: the packet behind a change sees all of it, and no connection is refused for it.
+
+use opte::frame::FlatFrame;
+use opte_api::IpCidr;
+use opte_tests::hypervisor::{Hypervisor, Left};
+use opte_tests::packets::{Body, Packet, Tunnel};
+use opte_tests::setting::{BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, cases, vni};
+use oxide_vpc_api::request::{SetExternalIps, SetFwRules, SetPortSettings};
+use oxide_vpc_api::settings::NatRange;
+use oxide_vpc_api::{ExternalIps, GatewayMap, PortSettings, SnatRange};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use xde::driver::DriverOptions;
+use xde::host::PortId;
+
+const GUESTS: [Guest; 2] = [Guest(5), Guest(6)];
+const REMOTES: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(198, 51, 100, 8)];
+const REMOTE_PORT: u16 = 53;
+const PORTS: [u16; 3] = [4000, 4001, 4002];
+const POOLS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
+const FIRST: u16 = 2048;
+/// Idle time of UDP (RFC 4787, REQ-5c) and quarantine (RFC 6888, REQ-8), in milliseconds.
+const IDLE: u64 = 300_000;
+const HOLD: u64 = 120_000;
+/// Clock steps of which no sum comes so near to either that rounding matters.
+const STEPS: [u64; 4] = [1_007, 50_021, 130_003, 290_009];
+
+/// How a guest is known outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum External {
+    Nothing,
+    /// By the first ports of a shared address.
+    Pool(usize, u16),
+    Own,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A packet of a guest, from one of its ports, to a remote.
+    Out {
+        guest: usize,
+        port: usize,
+        remote: usize,
+    },
+    /// A packet of a remote to an external port, or to a guest's own address and port.
+    In {
+        remote: usize,
+        address: usize,
+        port: u16,
+    },
+    Clock(usize),
+    External {
+        guest: usize,
+        external: External,
+    },
+    /// The same again.
+    Again {
+        guest: usize,
+    },
+    /// Which remotes the guest may talk to.
+    Allow {
+        guest: usize,
+        allowed: [bool; 2],
+    },
+    /// A change that cannot be made.
+    Refused {
+        guest: usize,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let guest = || 0..GUESTS.len();
+    let external = prop_oneof![
+        1 => Just(External::Nothing),
+        4 => (0..2_usize, 2..5_u16).prop_map(|(pool, ports)| External::Pool(pool, ports)),
+        1 => Just(External::Own),
+    ];
+    let port = prop_oneof![
+        4 => FIRST..FIRST + 4,
+        1 => prop::sample::select(PORTS.to_vec()),
+    ];
+    let step = prop_oneof![
+        10 => (guest(), 0..PORTS.len(), 0..2_usize)
+            .prop_map(|(guest, port, remote)| Step::Out { guest, port, remote }),
+        8 => (0..2_usize, 0..4_usize, port)
+            .prop_map(|(remote, address, port)| Step::In { remote, address, port }),
+        3 => (0..STEPS.len()).prop_map(Step::Clock),
+        3 => (guest(), external).prop_map(|(guest, external)| Step::External { guest, external }),
+        1 => guest().prop_map(|guest| Step::Again { guest }),
+        2 => (guest(), any::<[bool; 2]>()).prop_map(|(guest, allowed)| Step::Allow { guest, allowed }),
+        1 => guest().prop_map(|guest| Step::Refused { guest }),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+type Tuple = (Ipv4Addr, u16);
+/// A guest and one of its ports.
+type Endpoint = (usize, u16);
+
+/// What there ought to be.
+#[derive(Default)]
+struct Model {
+    now: u64,
+    external: [Option<External>; 2],
+    allowed: [[bool; 2]; 2],
+    /// Endpoint and remote: the tuple, and when there was a packet.
+    flows: BTreeMap<(Endpoint, usize), (Tuple, u64)>,
+    /// When a tuple came back.
+    resting: BTreeMap<Tuple, u64>,
+}
+
+impl Model {
+    fn own(guest: usize) -> Ipv4Addr {
+        let IpAddr::V4(ip) = GUESTS[guest].floating(true) else { unreachable!() };
+        ip
+    }
+
+    fn external(&self, guest: usize) -> External {
+        self.external[guest].unwrap_or(External::Nothing)
+    }
+
+    fn eligible(&self, guest: usize, (ip, port): Tuple) -> bool {
+        match self.external(guest) {
+            External::Nothing => false,
+            External::Own => ip == Self::own(guest),
+            External::Pool(pool, ports) => {
+                ip == POOLS[pool] && (FIRST..FIRST + ports).contains(&port)
+            }
+        }
+    }
+
+    fn owner(&self, tuple: Tuple) -> Option<Endpoint> {
+        self.flows.iter().find(|(_, (of, _))| *of == tuple).map(|((endpoint, _), _)| *endpoint)
+    }
+
+    fn mapping(&self, endpoint: Endpoint) -> Option<Tuple> {
+        let of = |((of, _), (tuple, _)): (&(Endpoint, usize), &(Tuple, u64))| {
+            (*of == endpoint).then_some(*tuple)
+        };
+        self.flows.iter().find_map(of)
+    }
+
+    /// Ends connections; tuples that nobody uses any more come back.
+    fn end(&mut self, ends: impl Fn(&Self, &(Endpoint, usize), &(Tuple, u64)) -> bool) {
+        let ended: Vec<_> =
+            self.flows.iter().filter(|(k, v)| ends(self, k, v)).map(|(k, v)| (*k, v.0)).collect();
+        for (key, tuple) in ended {
+            self.flows.remove(&key);
+            if self.owner(tuple).is_none() {
+                self.resting.insert(tuple, self.now);
+            }
+        }
+    }
+
+    fn judge(&mut self) {
+        self.end(|model, ((guest, _), remote), (tuple, _)| {
+            !model.eligible(*guest, *tuple) || !model.allowed[*guest][*remote]
+        });
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now += millis;
+        self.end(|model, _, (_, last)| model.now - last >= IDLE);
+    }
+
+    /// A packet of a guest, and the source with which it left, if it did.
+    fn out(
+        &mut self,
+        endpoint: Endpoint,
+        remote: usize,
+        seen: Option<Tuple>,
+    ) -> Result<(), String> {
+        let (guest, port) = endpoint;
+        let known = self.flows.get(&(endpoint, remote)).map(|(tuple, _)| *tuple);
+        let expected = match (known, self.external(guest)) {
+            (Some(tuple), _) => Some(tuple),
+            _ if !self.allowed[guest][remote] => None,
+            (None, External::Nothing) => None,
+            (None, External::Own) => Some((Self::own(guest), port)),
+            (None, External::Pool(pool, ports)) => match self.mapping(endpoint) {
+                Some(tuple) => Some(tuple),
+                None => self.choose(pool, ports, seen)?,
+            },
+        };
+        if seen != expected {
+            return Err(format!("left as {seen:?}, not {expected:?}"));
+        }
+        if let Some(tuple) = seen {
+            if let Some(owner) = self.owner(tuple).filter(|owner| *owner != endpoint) {
+                return Err(format!("{tuple:?} stands for {owner:?} already"));
+            }
+            self.flows.insert((endpoint, remote), (tuple, self.now));
+        }
+        Ok(())
+    }
+
+    /// Any port that is free; one that rests only if all others are taken.
+    fn choose(
+        &self,
+        pool: usize,
+        ports: u16,
+        seen: Option<Tuple>,
+    ) -> Result<Option<Tuple>, String> {
+        let all = (FIRST..FIRST + ports).map(|port| (POOLS[pool], port));
+        let free: BTreeSet<Tuple> = all.filter(|tuple| self.owner(*tuple).is_none()).collect();
+        let rested =
+            |tuple: &&Tuple| self.resting.get(tuple).is_none_or(|since| self.now - since >= HOLD);
+        let rested: BTreeSet<Tuple> = free.iter().filter(rested).copied().collect();
+        let choice = if rested.is_empty() { &free } else { &rested };
+        match seen {
+            None if choice.is_empty() => Ok(None),
+            None => Err(format!("refused though {choice:?} are free")),
+            Some(tuple) if choice.contains(&tuple) => Ok(Some(tuple)),
+            Some(tuple) => Err(format!("{tuple:?} is none of {choice:?}")),
+        }
+    }
+
+    /// A packet of a remote, and whom it reached.
+    fn inbound(
+        &mut self,
+        remote: usize,
+        tuple: Tuple,
+        seen: Option<Endpoint>,
+    ) -> Result<(), String> {
+        let of = |((endpoint, with), (of, _)): (&(Endpoint, usize), &(Tuple, u64))| {
+            (*of == tuple && *with == remote).then_some(*endpoint)
+        };
+        let expected = self.flows.iter().find_map(of);
+        if seen != expected {
+            return Err(format!("reached {seen:?}, not {expected:?}"));
+        }
+        if let Some(flow) = expected.and_then(|endpoint| self.flows.get_mut(&(endpoint, remote))) {
+            flow.1 = self.now;
+        }
+        Ok(())
+    }
+}
+
+/// Host and model.
+struct Pair {
+    host: Hypervisor,
+    model: Model,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let mut host = Hypervisor::new(DriverOptions::new(seed));
+        add_boundary(&mut host);
+        for guest in GUESTS {
+            add_guest(&mut host, guest, 0);
+        }
+        let mut pair = Self { host, model: Model::default() };
+        for guest in 0..GUESTS.len() {
+            pair.set_external(guest, External::Pool(0, 4));
+            pair.allow(guest, [true; 2]);
+        }
+        pair
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), String> {
+        match step {
+            Step::Out { guest, port, remote } => {
+                let seen = self.send(guest, PORTS[port], remote);
+                return self.model.out((guest, PORTS[port]), remote, seen);
+            }
+            Step::In { remote, address, port } => {
+                let ip = match address {
+                    0 | 1 => POOLS[address],
+                    own => Model::own(own - 2),
+                };
+                let seen = self.receive(remote, (ip, port))?;
+                return self.model.inbound(remote, (ip, port), seen);
+            }
+            Step::Clock(which) => {
+                self.host.advance(STEPS[which]);
+                self.model.pass(STEPS[which]);
+            }
+            Step::External { guest, external } => self.set_external(guest, external),
+            Step::Again { guest } => self.set_external(guest, self.model.external(guest)),
+            Step::Allow { guest, allowed } => self.allow(guest, allowed),
+            Step::Refused { guest } => {
+                let snat = SnatRange { ip: POOLS[1].into(), first_port: 9, last_port: 8 };
+                let external = ExternalIps { snat: vec![snat], ..ExternalIps::default() };
+                assert!(self.host.request(&request(guest, external)).is_err());
+            }
+        }
+        self.host.expire();
+        Ok(())
+    }
+
+    fn set_external(&mut self, guest: usize, external: External) {
+        let (mut settings, mut ips) = (PortSettings::default(), ExternalIps::default());
+        match external {
+            External::Nothing => {}
+            External::Pool(pool, ports) => settings.nat.ranges.push(NatRange {
+                prefix: IpCidr::host(POOLS[pool].into()),
+                first_port: FIRST,
+                last_port: FIRST + ports - 1,
+            }),
+            External::Own => ips.floating.push(Model::own(guest).into()),
+        }
+        let port = GUESTS[guest].port();
+        self.host.request(&SetPortSettings { port, settings }).expect("a good change");
+        self.host.request(&request(guest, ips)).expect("a good change");
+        self.model.external[guest] = Some(external);
+        self.model.judge();
+    }
+
+    fn allow(&mut self, guest: usize, allowed: [bool; 2]) {
+        let denied = REMOTES.iter().zip(allowed).filter(|(_, allowed)| !allowed);
+        let rules = denied.map(|(remote, _)| {
+            let text = format!("dir=out action=deny priority=1 hosts=ip={remote}");
+            text.parse().expect("a good rule")
+        });
+        let request = SetFwRules { port: GUESTS[guest].port(), rules: rules.collect() };
+        self.host.request(&request).expect("good rules");
+        self.model.allowed[guest] = allowed;
+        self.model.judge();
+    }
+
+    /// Sends a packet; answers the source with which it leaves the host.
+    fn send(&mut self, guest: usize, port: u16, remote: usize) -> Option<Tuple> {
+        let body = Body::Udp { ports: [port, REMOTE_PORT], checksum: true };
+        let ips = [GUESTS[guest].ip(true), REMOTES[remote].into()];
+        let packet = Packet::new(GUESTS[guest].macs(), ips, body);
+        let left = self.host.from_guest(PortId(guest as u32), FlatFrame::new(packet.bytes()));
+        let [Left::Underlay(outer)] = left.as_slice() else { return None };
+        let (_, inner) = Tunnel::open(outer).expect("a tunnel");
+        let packet = Packet::read(&inner).expect("a packet");
+        assert_eq!(packet.dst, IpAddr::from(REMOTES[remote]));
+        let (IpAddr::V4(src), Body::Udp { ports: [port, _], .. }) = (packet.src, packet.body)
+        else {
+            panic!("{packet:?}")
+        };
+        Some((src, port))
+    }
+
+    /// A packet of a remote comes to a tuple; answers whom it reaches.
+    fn receive(&mut self, remote: usize, (ip, port): Tuple) -> Result<Option<Endpoint>, String> {
+        let body = Body::Udp { ports: [REMOTE_PORT, port], checksum: true };
+        let owner = self.model.owner((ip, port)).map(|(guest, _)| guest);
+        let to = owner.unwrap_or_else(|| usize::from(ip == Model::own(1)));
+        let macs = [oxide_vpc_api::config::BOUNDARY_MAC, GUESTS[to].mac()];
+        let packet = Packet::new(macs, [REMOTES[remote].into(), ip.into()], body);
+        let tunnel = Tunnel { src: BOUNDARY, dst: HOSTS[0], ..Tunnel::new("::", "::", VPC) };
+        let frame = Tunnel { vni: vni(VPC), ..tunnel }.external().around(&packet.bytes());
+        let left = self.host.from_underlay(FlatFrame::new(frame));
+        match left.as_slice() {
+            [] => Ok(None),
+            [Left::Guest(PortId(guest), bytes)] => {
+                let packet = Packet::read(bytes).expect("a packet");
+                let guest = *guest as usize;
+                let Body::Udp { ports: [_, port], .. } = packet.body else { panic!("{packet:?}") };
+                if packet.dst != GUESTS[guest].ip(true) {
+                    return Err(format!("guest {guest} got {packet:?}"));
+                }
+                Ok(Some((guest, port)))
+            }
+            other => Err(format!("{other:?}")),
+        }
+    }
+}
+
+fn request(guest: usize, ipv4: ExternalIps) -> SetExternalIps {
+    let (port, gateways) = (GUESTS[guest].port(), GatewayMap::new());
+    SetExternalIps { port, ipv4: Some(ipv4), ipv6: None, gateways }
+}
+
+proptest! {
+    #![proptest_config(cases(192))]
+
+    #[test]
+    fn translation_agrees_with_plain_maps(steps in steps(), seed in any::<u64>()) {
+        let mut pair = Pair::new(seed);
+        for (at, step) in steps.iter().enumerate() {
+            let result = pair.step(*step);
+            prop_assert!(result.is_ok(), "step {at}, {step:?}: {}", result.unwrap_err());
+        }
+        // All that is left belongs to connections of the model.
+        let count = |port| pair.host.driver.device(PortId(port)).map_or(0, |d| d.port.flows().count());
+        prop_assert_eq!((count(0) + count(1)) as usize, pair.model.flows.len());
+    }
+}
