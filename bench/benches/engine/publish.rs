@@ -34,8 +34,8 @@ pub fn run(plan: Plan, report: &mut Report) {
     report.begin("publish", "changes under traffic", "alive");
     let samples = plan.choose(200_000, 2_000);
     for alive in plan.choose(&[1_000, 64_000, 1_000_000][..], &[256]) {
-        let mut world = World::new(1 << 21);
-        let flows = Flows::open(&mut world, TRAFFIC, *alive);
+        let world = World::new(1 << 21);
+        let flows = Flows::open(&world, TRAFFIC, *alive);
         let (mut calls, mut packets) = (Vec::new(), Vec::new());
         for _ in 0..plan.choose(3, 1) {
             let (call, packet) = changes_under_traffic(&world, &flows, samples);
