@@ -233,6 +233,17 @@ impl<H: Host> Flow<H> {
         TcpState::ALL.get(usize::from(self.tcp_state.load(Ordering::Relaxed))).copied()
     }
 
+    /// The TCP connection as it is at this moment.
+    pub fn tracker(&self) -> Option<Tracker> {
+        self.tcp_state()?;
+        Some(self.tracker.with(|tracker| *tracker))
+    }
+
+    /// It has its external port on loan.
+    pub const fn is_leased(&self) -> bool {
+        self.lease.is_some()
+    }
+
     /// A packet with these control bits changes nothing about the connection's state.
     pub fn is_plain(&self, flags: TcpFlags) -> bool {
         self.tcp_state().is_none_or(|state| is_plain(flags, state))

@@ -43,6 +43,16 @@ impl Mark {
         Self(vni.get() | if external { Self::EXTERNAL } else { 0 })
     }
 
+    /// The word itself.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// The mark that is this word.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The virtual network of the sender. `None` for frames from the guest itself and for frames
     /// that come from outside.
     pub const fn sender_vni(self) -> Option<Vni> {

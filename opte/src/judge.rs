@@ -180,8 +180,12 @@ impl<H: Host> Port<H> {
     }
 
     /// Judges some of the connections behind a change, at most so many, so that those which the
-    /// policy has ended give back what they hold. True if there are more.
+    /// policy has ended give back what they hold. True if there are more. A port that does not run
+    /// keeps its flows as they are.
     pub fn sweep(&self, most: u32) -> bool {
+        if !self.is_running() {
+            return false;
+        }
         let (end, at) = (self.flows.numbers(), self.sweep.load(Ordering::Acquire));
         if at >= end {
             // Unless somebody has just said that there is something to do.

@@ -15,7 +15,7 @@
 //! * [`rule`], [`table`], [`layer`] and [`policy`] are what decides, [`classifier`] and
 //!   [`prefix_map`] how it is found; [`walk`] is one decision.
 //! * [`flow`], [`flow_table`], [`tcp`] and [`nat`] are what is remembered; [`judge`] says whether it
-//!   is still right, and [`cut`] why not.
+//!   is still right, and [`cut`] why not. [`kept`] is what of it can be carried elsewhere.
 //! * [`fragments`] lets later fragments follow the first.
 //! * [`answer`] writes the packets that the engine sends itself.
 //! * [`trace`] tells what would become of a packet, and does nothing.
@@ -60,6 +60,7 @@ pub mod geneve;
 pub mod headers;
 pub mod host;
 pub mod judge;
+pub mod kept;
 pub mod layer;
 pub mod meta;
 pub mod nat;

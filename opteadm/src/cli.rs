@@ -20,6 +20,7 @@ use crate::commands::plan::PlanCommand;
 use crate::commands::port::PortCommand;
 use crate::commands::prefix::PrefixCommand;
 use crate::commands::route::RouteCommand;
+use crate::commands::saved::SavedCommand;
 use crate::commands::settings::SettingsCommand;
 use crate::commands::trace::TraceCommand;
 use crate::commands::underlay::UnderlayCommand;
@@ -98,6 +99,8 @@ pub enum Command {
     Port(PortCommand),
     #[command(flatten)]
     Life(LifeCommand),
+    #[command(flatten)]
+    Saved(SavedCommand),
     #[command(flatten)]
     Settings(SettingsCommand),
     #[command(flatten)]

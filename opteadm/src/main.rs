@@ -11,7 +11,7 @@
 //!
 //! Guarantees: a command that changes something sends at most one request, after one that asks where
 //! it must know what there is, and none when an argument is wrong; one that shows something large
-//! asks for it page by page. Exit status 0 is success, 1 a refusal or failure, 2 wrong usage.
+//! asks for it page by page, as what is saved and restored goes in parts. Exit status 0 is success, 1 a refusal or failure, 2 wrong usage.
 
 #![forbid(unsafe_code)]
 

@@ -42,4 +42,4 @@ mod vpc_port;
 pub use gateways::Gateways;
 pub use mappings::Mappings;
 pub use routes::{MAX_ROUTES, Routes};
-pub use vpc_port::{Note, Routing, VpcPort};
+pub use vpc_port::{Routing, VpcPort};

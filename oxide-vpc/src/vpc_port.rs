@@ -15,7 +15,6 @@ use crate::routes::Routes;
 use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -30,9 +29,12 @@ use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
-use oxide_vpc_api::{Attachment, FirewallRule, GatewayMap, PortConfig, Prefixes, Transit};
+use oxide_vpc_api::saved::SavedPort;
+use oxide_vpc_api::{
+    Attachment, FirewallRule, GatewayMap, IpConfig, PortConfig, PortName, Prefixes, RouteInfo,
+    Transit, WeightedRoute,
+};
 pub use routing::Routing;
-use uuid::Uuid;
 
 /// Most external addresses that were taken away and stand for connections that they have, each
 /// counted for each gateway. Of more, those that were taken away first stand no longer.
@@ -52,8 +54,8 @@ pub struct VpcPort {
     retired: Vec<Service>,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
-    /// What some of them are called.
-    notes: BTreeMap<RuleId, Note>,
+    /// The same as they were told.
+    rules: BTreeMap<RuleId, FirewallRule>,
     routes: Routes,
     /// For each family of the configuration.
     shares: Vec<Gateways>,
@@ -95,7 +97,7 @@ impl VpcPort {
             claims: Arc::default(),
             retired: Vec::new(),
             firewall: Vec::new(),
-            notes: BTreeMap::new(),
+            rules: BTreeMap::new(),
             routes: Routes::default(),
             shares: Vec::new(),
             denials: Denials::default(),
@@ -106,6 +108,49 @@ impl VpcPort {
         let config = PortConfig::clone(&port.config);
         let prepared = port.prepare(config, GatewayMap::new())?;
         port.put(prepared, None);
+        Ok(port)
+    }
+
+    /// All that the port was told, to be carried elsewhere. Addresses that were taken away and
+    /// stand for their connections are no part of it.
+    pub fn saved(&self, name: &PortName) -> SavedPort {
+        let weighted = |info: &RouteInfo| WeightedRoute { route: info.route, weight: info.weight };
+        SavedPort {
+            name: name.clone(),
+            config: PortConfig::clone(&self.config),
+            gateways: self.gateways.clone(),
+            prefixes: self.prefixes.clone(),
+            rules: self.rules.iter().map(|(id, rule)| (id.0, rule.clone())).collect(),
+            routes: self.routes.list().iter().map(weighted).collect(),
+            revision: self.revision,
+        }
+    }
+
+    /// A port that was told the same, with the same numbers of firewall rules.
+    pub fn restored(saved: SavedPort, holder: Arc<Holder>) -> Result<Self, OpteError> {
+        let mut port = Self::new(saved.config, holder)?;
+        if saved.rules.len() > MAX_RULES {
+            return Err(too_many_rules());
+        }
+        for (id, rule) in saved.rules {
+            rule.validate()?;
+            // The last number is for nobody, so that there is always a next one.
+            let next = id.checked_add(1).filter(|_| !port.rules.contains_key(&RuleId(id)));
+            let why = "two firewall rules have one number, or one has none";
+            let next = next.ok_or_else(|| OpteError::invalid("saved port", why))?;
+            port.next_rule = port.next_rule.max(next);
+            let compiled = Arc::new(firewall::compile(RuleId(id), &rule));
+            port.firewall.push((rule.direction, compiled));
+            port.rules.insert(RuleId(id), rule);
+        }
+        port.firewall.sort_unstable_by_key(|(_, rule)| rule.id);
+        port.layers.firewall =
+            Arc::new(firewall::with_rules(&port.layers.firewall, &port.firewall));
+        port.set_prefixes(saved.prefixes)?;
+        let external = |family: &Option<IpConfig>| family.as_ref().map(|f| f.external.clone());
+        let external = [external(&port.config.ipv4), external(&port.config.ipv6)];
+        let routing = Routing { routes: saved.routes, external, gateways: saved.gateways };
+        port.set_routing(saved.revision, routing, None)?;
         Ok(port)
     }
 
@@ -155,9 +200,9 @@ impl VpcPort {
         take_id(&mut self.next_rule)
     }
 
-    /// What a firewall rule is called, if it is called anything.
-    pub fn note(&self, rule: RuleId) -> Option<&Note> {
-        self.notes.get(&rule)
+    /// A firewall rule as it was told.
+    pub fn firewall_rule(&self, id: RuleId) -> Option<&FirewallRule> {
+        self.rules.get(&id)
     }
 
     /// Adds a firewall rule.
@@ -167,10 +212,10 @@ impl VpcPort {
             return Err(too_many_rules());
         }
         let id = self.next_id();
-        self.notes.extend(Note::of(&rule).map(|note| (id, note)));
         let compiled = Arc::new(firewall::compile(id, &rule));
         self.change_firewall(rule.direction, |table| table.with_rule(compiled.clone()));
         self.firewall.push((rule.direction, compiled));
+        self.rules.insert(id, rule);
         Ok(id)
     }
 
@@ -180,7 +225,7 @@ impl VpcPort {
         let at = at.ok().filter(|at| self.firewall.get(*at).is_some_and(|at| at.0 == direction));
         let Some(at) = at else { return Removal::Absent };
         let (_, rule) = self.firewall.remove(at);
-        self.notes.remove(&id);
+        self.rules.remove(&id);
         self.change_firewall(direction, |table| table.without_rule(&rule));
         Removal::Removed
     }
@@ -198,24 +243,23 @@ impl VpcPort {
         }
         rules.iter().try_for_each(FirewallRule::validate)?;
         let mut known = Known::new(&self.firewall);
-        let mut notes = BTreeMap::new();
         let numbered = |text: FirewallRule| {
             let predicates = firewall::predicates(&text);
             let rule = known.take(&text, &predicates).unwrap_or_else(|| {
                 let (id, action) = (take_id(&mut self.next_rule), firewall::action(text.action));
                 Arc::new(Rule::new(id, text.priority, predicates, action))
             });
-            notes.extend(Note::of(&text).map(|note| (rule.id, note)));
-            (text.direction, rule)
+            (rule, text)
         };
         let mut next: Vec<_> = rules.into_iter().map(numbered).collect();
-        next.sort_unstable_by_key(|(_, rule)| rule.id);
-        self.notes = notes;
+        next.sort_unstable_by_key(|(rule, _)| rule.id);
+        let compiled = next.iter().map(|(rule, text)| (text.direction, rule.clone())).collect();
+        let before: Vec<_> = core::mem::replace(&mut self.firewall, compiled);
+        self.rules = next.into_iter().map(|(rule, text)| (rule.id, text)).collect();
         let same = |(a, b): (&(_, Arc<Rule>), &(_, Arc<Rule>))| Arc::ptr_eq(&a.1, &b.1);
-        if next.len() == self.firewall.len() && next.iter().zip(&self.firewall).all(same) {
+        if before.len() == self.firewall.len() && before.iter().zip(&self.firewall).all(same) {
             return Ok(());
         }
-        self.firewall = next;
         self.layers.firewall =
             Arc::new(firewall::with_rules(&self.layers.firewall, &self.firewall));
         Ok(())
@@ -288,22 +332,6 @@ impl VpcPort {
 const fn take_id(next: &mut u64) -> RuleId {
     *next += 1;
     RuleId(*next - 1)
-}
-
-/// What a rule is called, which decides nothing.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Note {
-    /// By who has made it.
-    pub uuid: Option<Uuid>,
-    /// For people.
-    pub comment: Option<String>,
-}
-
-impl Note {
-    fn of(rule: &FirewallRule) -> Option<Self> {
-        let some = rule.uuid.is_some() || rule.comment.is_some();
-        some.then(|| Self { uuid: rule.uuid, comment: rule.comment.clone() })
-    }
 }
 
 /// Rules that a port has, by what they say.

@@ -9,6 +9,7 @@
 pub mod alone;
 pub mod fuzz;
 pub mod hypervisor;
+pub mod moving;
 pub mod packets;
 pub mod scenario;
 pub mod setting;

@@ -32,6 +32,11 @@ fn rules() {
 }
 
 #[test]
+fn saved() {
+    run("saved", 2_000);
+}
+
+#[test]
 fn control() {
     run("control", 2_000);
 }

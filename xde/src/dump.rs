@@ -19,13 +19,13 @@ use opte::host::{Host, Lock};
 use opte::layer::Layer;
 use opte::rule::Rule;
 use opte_api::{Direction, OpteError};
-use oxide_vpc::{Mappings, Note, firewall, nat};
+use oxide_vpc::{Mappings, firewall, nat};
 use oxide_vpc_api::dump::{
     Counter, CounterSet, LayerDump, LayerFlow, LayerInfo, PortInfo, RuleInfo, V2bDump, V2pDump,
 };
 use oxide_vpc_api::filter::{MAX_LOOKED_AT, Page};
 use oxide_vpc_api::request::{DumpCounters, DumpLayer, DumpV2b, DumpV2p};
-use oxide_vpc_api::{ExternalIps, SnatRange, V2bEntry, V2pEntry};
+use oxide_vpc_api::{ExternalIps, FirewallRule, SnatRange, V2bEntry, V2pEntry};
 
 pub(crate) fn port<H: Host>(managed: &Managed<H>) -> PortInfo {
     let config = managed.vpc.config();
@@ -120,8 +120,8 @@ pub(crate) fn layer<H: Host>(
         false => BTreeMap::new(),
     };
     let shown_rule = |it: &Arc<Rule>| {
-        let note = managed.vpc.note(it.id).filter(|_| layer.name == firewall::NAME);
-        rule(it, traffic.get(&it.id).copied().unwrap_or_default(), note)
+        let told = managed.vpc.firewall_rule(it.id).filter(|_| layer.name == firewall::NAME);
+        rule(it, traffic.get(&it.id).copied().unwrap_or_default(), told)
     };
     Ok(LayerDump {
         name: layer.name.into(),
@@ -169,7 +169,7 @@ pub(crate) fn boundaries(maps: &Mappings, DumpV2b { filter, page: wanted }: Dump
     V2bDump { entries, next }
 }
 
-fn rule(rule: &Rule, traffic: Traffic, note: Option<&Note>) -> RuleInfo {
+fn rule(rule: &Rule, traffic: Traffic, told: Option<&FirewallRule>) -> RuleInfo {
     RuleInfo {
         id: rule.id.0,
         priority: rule.priority,
@@ -178,8 +178,8 @@ fn rule(rule: &Rule, traffic: Traffic, note: Option<&Note>) -> RuleInfo {
         hits: rule.hits(),
         packets: traffic.packets,
         bytes: traffic.bytes,
-        uuid: note.and_then(|note| note.uuid),
-        comment: note.and_then(|note| note.comment.clone()),
+        uuid: told.and_then(|told| told.uuid),
+        comment: told.and_then(|told| told.comment.clone()),
     }
 }
 

@@ -41,6 +41,7 @@ mod multicast;
 mod port_life;
 mod publication;
 mod routing;
+mod saved;
 mod shelf;
 mod snapshot;
 mod switch;

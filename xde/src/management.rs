@@ -33,7 +33,9 @@ use opte_api::frame::{Header, Request, encode_answer};
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::dump::UnderlayInfo;
 use oxide_vpc_api::request::*;
-use oxide_vpc_api::{GuestLocation, IpConfig, PortName, PortSettings, PortState, V2pEntry};
+use oxide_vpc_api::{
+    GuestLocation, IpConfig, PortConfig, PortName, PortSettings, PortState, V2pEntry,
+};
 
 /// Most ports of one host.
 pub const MAX_PORTS: usize = 4096;
@@ -51,6 +53,13 @@ pub(crate) struct Managed<H: Host> {
     pub since: Moment,
 }
 
+/// A port that is not in use yet, and the mappings that its host has when it is.
+pub(crate) struct Prepared<H: Host> {
+    pub vpc: VpcPort,
+    pub port: Port<H>,
+    pub maps: Arc<Mappings>,
+}
+
 /// All that a host has been told.
 pub(crate) struct Management<H: Host> {
     pub ports: BTreeMap<PortName, Managed<H>>,
@@ -62,6 +71,8 @@ pub(crate) struct Management<H: Host> {
     pub seed: u64,
     underlay: Vec<String>,
     next_id: u32,
+    /// What was handed over of a saved port.
+    pub staged: Vec<u8>,
 }
 
 impl<H: Host> Management<H> {
@@ -77,6 +88,7 @@ impl<H: Host> Management<H> {
             underlay: Vec::new(),
             space,
             next_id: 0,
+            staged: Vec::new(),
         }
     }
 
@@ -274,11 +286,19 @@ impl<H: Host> Management<H> {
         now: Moment,
         CreatePort { name, config }: CreatePort,
     ) -> Result<(), OpteError> {
+        self.may_add(&name, &config)?;
+        let vpc = VpcPort::new(config, self.space.holder(name.as_str()))?;
+        let prepared = self.prepare(driver, vpc)?;
+        self.add(platform, name, prepared, (PortState::Running, now))
+    }
+
+    /// A port of this name and configuration has a place on this host.
+    pub fn may_add(&self, name: &PortName, config: &PortConfig) -> Result<(), OpteError> {
         if self.underlay.is_empty() {
             let why = "no underlay is set: use 'opteadm set-xde-underlay' first";
             return Err(OpteError::BadState(why.into()));
         }
-        if self.ports.contains_key(&name) {
+        if self.ports.contains_key(name) {
             return Err(OpteError::exists("port", name));
         }
         let same = |m: &&Managed<H>| (m.device.vni, m.device.mac) == (config.vni, config.mac);
@@ -298,26 +318,45 @@ impl<H: Host> Management<H> {
         if self.ports.len() >= MAX_PORTS {
             return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
         }
-        let flow_limit = flow_limit(driver, &config.settings)?;
         self.check_external(None, config.families().map(|family| &family.external))?;
-        let vpc = VpcPort::new(config, self.space.holder(name.as_str()))?;
-        let maps = self_mappings(vpc.config())
-            .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
-        let id = PortId(self.next_id);
-        platform.create_device(id, &name, vpc.config().mac, vpc.config().mtu)?;
-        self.next_id += 1;
+        Ok(())
+    }
+
+    /// Prepares a port, which is not in use yet.
+    #[inline(never)]
+    pub fn prepare(&self, driver: &Driver<H>, vpc: VpcPort) -> Result<Prepared<H>, OpteError> {
+        let id = self.next_id;
         let options = PortOptions {
-            id: id.0,
+            id,
             flow_limit: driver.options.flow_limit,
-            seed: driver.options.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            seed: driver.options.seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             caching: driver.options.caching,
         };
-        self.maps = Arc::new(maps);
+        let limit = flow_limit(driver, &vpc.config().settings)?;
+        let maps = self_mappings(vpc.config())
+            .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
+        let maps = Arc::new(maps);
         let generation = self.published.load().generation.next();
-        let policy = Arc::new(Policy::first(generation, rules(&vpc, &self.maps)));
+        let policy = Arc::new(Policy::first(generation, rules(&vpc, &maps)));
         let port = Port::new(options, policy, driver.observer.clone());
-        port.flows().set_limit(flow_limit);
+        port.flows().set_limit(limit);
+        Ok(Prepared { vpc, port, maps })
+    }
+
+    /// Makes the device of a port, and puts the port into use.
+    #[inline(never)]
+    pub fn add(
+        &mut self,
+        platform: &mut dyn Platform,
+        name: PortName,
+        Prepared { vpc, port, maps }: Prepared<H>,
+        (state, since): (PortState, Moment),
+    ) -> Result<(), OpteError> {
         let config = vpc.config();
+        let id = PortId(self.next_id);
+        platform.create_device(id, &name, config.mac, config.mtu)?;
+        self.next_id += 1;
+        port.set_running(state == PortState::Running);
         let device = Arc::new(Device {
             id,
             name: name.clone(),
@@ -326,7 +365,8 @@ impl<H: Host> Management<H> {
             underlay_ip: H::Lock::new(config.underlay_ip),
             port,
         });
-        self.ports.insert(name, Managed { device, vpc, state: PortState::Running, since: now });
+        self.maps = maps;
+        self.ports.insert(name, Managed { device, vpc, state, since });
         self.publish_switch();
         Ok(())
     }

@@ -61,6 +61,9 @@ impl<H: Host> Management<H> {
                 self.space.tidy();
                 Ok(())
             }),
+            SavePort::CODE => serve(body, |r| self.save(now, r)),
+            StageRestore::CODE => serve(body, |r| self.stage(r)),
+            RestorePort::CODE => serve(body, |r| self.restore(driver, platform, now, r)),
             code => unknown(code),
         }
     }
@@ -83,7 +86,7 @@ impl<H: Host> Management<H> {
         )))
     }
 
-    fn set_state(
+    pub(crate) fn set_state(
         &mut self,
         name: &PortName,
         state: PortState,

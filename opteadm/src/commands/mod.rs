@@ -21,6 +21,7 @@ pub mod plan;
 pub mod port;
 pub mod prefix;
 pub mod route;
+pub mod saved;
 pub mod settings;
 pub mod trace;
 pub mod underlay;
@@ -39,6 +40,7 @@ pub fn run<X: Xde>(command: Command, console: &mut Console<'_, X>) -> anyhow::Re
         Command::Plan(command) => command.run(console),
         Command::Port(command) => command.run(console),
         Command::Life(command) => command.run(console),
+        Command::Saved(command) => command.run(console),
         Command::Settings(command) => command.run(console),
         Command::Underlay(command) => command.run(console),
         Command::Layer(command) => command.run(console),

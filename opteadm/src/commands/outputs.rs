@@ -7,7 +7,6 @@
 //! `OPTEADM_OUTPUT_RECORD` set, it is written anew, to be read in the change.
 
 use super::run;
-use super::tests::typed;
 use crate::cli::{Cli, shows};
 use crate::console::{Console, Form, Xde};
 use clap::{CommandFactory, Parser};
@@ -15,13 +14,17 @@ use opte_api::frame::decode;
 use opte_ioctl::{Error, Request};
 use oxide_vpc_api::request::COMMANDS;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The environment variable that asks for the expected outputs to be written.
 const VARIABLE: &str = "OPTEADM_OUTPUT_RECORD";
 /// Requests that one command sends at most here.
-const MOST: u32 = 8;
+const MOST: usize = 8;
+
+/// Stands in a line for the path of a file. One line writes it, a later one reads it.
+const FILE: &str = "FILE";
 
 /// A line for each request, in the least words.
 const LINES: &[&str] = &[
@@ -88,6 +91,8 @@ const LINES: &[&str] = &[
     "plan -",
     "apply -",
     "drain -p opte0 --seconds 60 203.0.113.5",
+    "save-port opte0 FILE",
+    "restore-port FILE",
 ];
 
 /// Standard input of a line that reads changes there.
@@ -98,8 +103,9 @@ fn input(line: &str) -> &'static str {
 /// Each line sends a request, and each request has a line.
 #[test]
 fn every_request_has_a_command() {
+    let folder = tempfile::tempdir().unwrap();
     let sent: BTreeSet<u16> =
-        LINES.iter().flat_map(|line| typed(line, input(line)).0).map(|(code, _)| code).collect();
+        lines().flat_map(|(_, line)| written(&line, Form::Table, folder.path()).1).collect();
     let missing: Vec<_> = COMMANDS.iter().filter(|(code, _)| !sent.contains(code)).collect();
     assert!(missing.is_empty(), "give each of these a command, and a line here: {missing:?}");
 }
@@ -111,20 +117,20 @@ fn root() -> &'static Path {
 /// Gives the answers that are on record: to the first request the first one, and so on.
 #[derive(Default)]
 struct OnRecord {
-    asked: u32,
+    asked: Vec<u16>,
 }
 
 impl Xde for OnRecord {
     fn request<R: Request>(&mut self, _: &R) -> Result<R::Response, Error> {
-        self.asked += 1;
-        assert!(self.asked <= MOST, "{} is asked for ever: give its line a --limit", R::NAME);
+        self.asked.push(R::CODE);
+        assert!(self.asked.len() <= MOST, "{} is asked for ever: give its line a --limit", R::NAME);
         let path = root().join("../tests/data/wire").join(format!("{}.hex", R::NAME));
         let record = fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}; see CONTRIBUTING.md, Wire", R::NAME));
         let newest = record.rsplit("\nversion ").next().unwrap_or_default();
         let responses: Vec<&str> =
             newest.lines().filter_map(|line| line.strip_prefix("response")).collect();
-        let response = responses.get(self.asked as usize - 1).or(responses.last());
+        let response = responses.get(self.asked.len() - 1).or(responses.last());
         let digits = response.expect("a record has a response").trim().as_bytes();
         let byte =
             |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
@@ -133,14 +139,17 @@ impl Xde for OnRecord {
     }
 }
 
-fn written(line: &str, form: Form) -> String {
-    let words = std::iter::once("opteadm").chain(line.split_whitespace());
+/// What a line writes, and the requests that it sends.
+fn written(line: &str, form: Form, folder: &Path) -> (String, Vec<u16>) {
+    let file = folder.join(FILE);
+    let word = |word| if word == FILE { file.as_os_str() } else { OsStr::new(word) };
+    let words = std::iter::once("opteadm").chain(line.split_whitespace()).map(word);
     let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
     let (mut xde, mut out) = (OnRecord::default(), Vec::new());
     let mut console =
         Console { xde: &mut xde, form, input: &mut input(line).as_bytes(), out: &mut out };
     run(cli.command, &mut console).unwrap_or_else(|error| panic!("{line}: {error}"));
-    String::from_utf8(out).unwrap()
+    (String::from_utf8(out).unwrap(), xde.asked)
 }
 
 /// Lines with the end of what would be asked for page by page.
@@ -162,10 +171,11 @@ fn path(name: &str) -> PathBuf {
 
 #[test]
 fn every_command_writes_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     for (name, line) in lines() {
-        let table = written(&line, Form::Table);
-        let json = written(&line, Form::Json);
+        let (table, _) = written(&line, Form::Table, folder.path());
+        let (json, _) = written(&line, Form::Json, folder.path());
         if !json.is_empty() {
             serde_json::from_str::<serde_json::Value>(&json)
                 .unwrap_or_else(|error| panic!("{line}: {error}: {json}"));

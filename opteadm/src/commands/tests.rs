@@ -5,6 +5,7 @@
 //! What is typed, and the one request that it becomes.
 
 mod changes;
+mod moving;
 mod parts;
 mod routing;
 
@@ -15,6 +16,7 @@ use clap::Parser;
 use opte_api::{Direction, MacAddr, OpteError};
 use opte_ioctl::{Error, Request};
 use oxide_vpc_api::request::*;
+use oxide_vpc_api::saved::{self, Record, SavedPort};
 use oxide_vpc_api::{
     Attachment, BoundaryEndpoint, BoundaryNat, DhcpConfig, ExternalIps, GatewayMap, GuestLocation,
     IpConfig, PortConfig, PortName, PortSettings, RouteEntry, SnatRange, V2bEntry, V2pEntry,
@@ -156,45 +158,24 @@ fn create_xde_with_everything() {
     );
 }
 
-#[test]
-fn settings_are_changed_by_name() {
-    let mut settings = PortSettings::default();
-    settings.idle.udp = 180;
-    settings.flows.limit = Some(9);
-    let line = "set-port-settings -p opte0 --default idle.udp=180 flows.limit=9";
-    check(line, SetPortSettings { port: port(), settings: settings.clone() });
-    let file = r#"{"idle": {"udp": 180}}"#;
-    let line = "set-port-settings -p opte0 --file - flows.limit=9";
-    check_input(line, file, SetPortSettings { port: port(), settings });
-    // What is set now is asked for first.
-    check("set-port-settings -p opte0 idle.udp=180", ShowPortSettings { port: port() });
-    check("show-port-settings -p opte0", ShowPortSettings { port: port() });
-    let line = "set-port-settings -p opte0 idle.upd=1";
-    check_error(line, &["there is no setting 'idle.upd'", "show-port-settings"]);
-    check_error("set-port-settings -p opte0 idle.udp=soon", &["idle.udp"]);
-    check_error("set-port-settings -p opte0 idle.udp", &["no NAME=VALUE"]);
-    let line = "set-port-settings -p opte0 --default idle.udp=5";
-    check_error(line, &["idle.udp", "120", "idle.short=true"]);
-    check_error("set-port-settings -p opte0", &["required"]);
-}
-
-#[test]
-fn ports_are_started_paused_reset_and_changed() {
-    check("start-port opte0", StartPort { port: port() });
-    check("pause-port opte0", PausePort { port: port() });
-    check("reset-port opte0", ResetPort { port: port() });
-    check("set-mtu -p opte0 8500", SetMtu { port: port(), mtu: 8500 });
-    let underlay_ip = of("fd00:1::2");
-    check(
-        "set-underlay-address -p opte0 fd00:1::2",
-        SetUnderlayAddress { port: port(), underlay_ip },
-    );
-    let dhcp = DhcpConfig {
-        hostname: Some(of("web")),
-        dns4: vec![of("1.1.1.1")],
-        ..DhcpConfig::default()
+/// A saved port without flows.
+fn saved_port() -> Vec<u8> {
+    let CreatePort { name, config } = dual_stack();
+    let (gateways, prefixes) = Default::default();
+    let port = SavedPort {
+        name,
+        config,
+        gateways,
+        prefixes,
+        rules: vec![],
+        routes: vec![],
+        revision: None,
     };
-    check("set-dhcp -p opte0 --hostname web --dns 1.1.1.1", SetDhcp { port: port(), dhcp });
+    let mut bytes = saved::header();
+    for record in [Record::Port(Box::new(port)), Record::Flows(vec![]), Record::End(0)] {
+        bytes.extend(saved::encode(&record).unwrap());
+    }
+    bytes
 }
 
 #[test]

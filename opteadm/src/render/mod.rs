@@ -18,6 +18,7 @@ mod plan;
 mod port;
 mod prefix;
 mod route;
+mod saved;
 mod settings;
 mod trace;
 

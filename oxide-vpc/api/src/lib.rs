@@ -7,9 +7,10 @@
 //! [`config`] describes a port; [`firewall`] and [`router`] are the rule languages with their
 //! text forms; [`prefixes`] says what else a guest may use, [`settings`] what may be set for a
 //! port; [`change`] is many requests as one; [`mapping`] says where things live on the underlay;
-//! [`boundary`] is the NAT table of a boundary host; [`dump`] and [`pools`] are what comes back when
-//! one looks, [`filter`] which part of it; [`request`] ties each request to its command number and
-//! its answer, and [`older`] knows their forms of older versions. No code here processes a packet.
+//! [`boundary`] is the NAT table of a boundary host; [`saved`] is a port in a file; [`dump`] and
+//! [`pools`] are what comes back when one looks, [`filter`] which part of it; [`request`] ties each
+//! request to its command number and its answer, and [`older`] knows their forms of older versions.
+//! No code here processes a packet.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod pools;
 pub mod prefixes;
 pub mod request;
 pub mod router;
+pub mod saved;
 pub mod settings;
 pub mod trace;
 

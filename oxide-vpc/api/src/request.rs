@@ -54,6 +54,35 @@ pub enum Ensured {
     Unchanged,
 }
 
+/// Where to go on saving a port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct SaveFrom {
+    /// The next flow, by the number it has on its host.
+    pub number: u32,
+    /// Flows so far.
+    pub flows: u64,
+    /// When the port was paused, on its host's clock.
+    pub since_ms: u64,
+}
+
+/// A part of a saved port.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct SavedPart {
+    /// The next bytes of it.
+    pub bytes: Vec<u8>,
+    /// Where to go on; `None` after the last part.
+    pub next: Option<SaveFrom>,
+}
+
+/// What has become of a saved port.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Restored {
+    /// Its name.
+    pub port: PortName,
+    /// Its flows.
+    pub flows: u64,
+}
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $code:literal $name:ident $(since $since:literal)? { $($(#[$fdoc:meta])* $field:ident: $ty:ty),* $(,)? } -> $response:ty;)*) => {
         $(
@@ -341,6 +370,32 @@ requests! {
         /// The port.
         port: PortName,
     } -> ();
+
+    /// A part of what a port is, to be kept. A running port is paused by the first of these, and
+    /// must stay so until the last.
+    110 SavePort {
+        /// The port.
+        port: PortName,
+        /// What the part before has said; `None` for the first.
+        from: Option<SaveFrom>,
+    } -> SavedPart;
+    /// Hands over a part of a saved port; answers how many bytes there are now. Offset zero begins
+    /// anew; the same part again does no harm.
+    111 StageRestore {
+        /// Bytes that come before these.
+        offset: u64,
+        /// At most [`STAGE_BYTES`](crate::saved::STAGE_BYTES).
+        bytes: Vec<u8>,
+    } -> u64;
+    /// Makes a port of what was handed over, in one step. It must be started.
+    112 RestorePort {
+        /// Another name.
+        name: Option<PortName>,
+        /// Another underlay address: that of this host.
+        underlay_ip: Option<Ipv6Addr>,
+        /// Number of bytes that were handed over.
+        bytes: u64,
+    } -> Restored;
     /// Attaches a subnet to the guest of a port, or attaches it in another way.
     120 AttachSubnet {
         /// The port.

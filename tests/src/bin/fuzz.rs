@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Feed random bytes to the engine, and save those that it does not bear
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Frames, control, or services
+    /// Frames, control, saved, or services
     target: String,
     /// How long
     #[arg(long, default_value_t = 60)]
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let run = target(&cli.target).ok_or_else(|| {
-        anyhow::anyhow!("no target '{}': use frames, control or services", cli.target)
+        anyhow::anyhow!("no target '{}': use frames, control, saved or services", cli.target)
     })?;
     if let Some(file) = &cli.input {
         run(&std::fs::read(file)?);

@@ -12,12 +12,14 @@ mod control;
 mod frames;
 mod mutate;
 mod rules;
+mod saved;
 mod services;
 
 pub use control::control;
 pub use frames::frames;
 pub use mutate::{Corpus, Rng};
 pub use rules::rules;
+pub use saved::saved;
 pub use services::services;
 
 /// A target by its name.
@@ -26,6 +28,7 @@ pub fn target(name: &str) -> Option<fn(&[u8])> {
         "frames" => Some(frames),
         "control" => Some(control),
         "rules" => Some(rules),
+        "saved" => Some(saved),
         "services" => Some(services),
         _ => None,
     }

@@ -4,7 +4,7 @@
 
 //! Inputs for fuzz targets: seeds, changed at random.
 
-use super::{control, frames, rules, services};
+use super::{control, frames, rules, saved, services};
 use crate::vectors::json;
 use crate::vectors::model::{Action, Scenario};
 use std::path::Path;
@@ -48,6 +48,7 @@ impl Corpus {
         let mut seeds = match target {
             "control" => control::seeds(),
             "rules" => rules::seeds(),
+            "saved" => saved::seeds(),
             "services" => services::seeds(),
             _ => frames::seeds(),
         };

@@ -4,7 +4,7 @@
 
 //! Fixed values of every message. Each command has its examples in a file of its topic.
 
-use super::{changes, flows, ports, routes};
+use super::{changes, flows, moving, ports, routes};
 use opte_api::OpteError;
 use opte_api::frame::{
     Fetch, HEADER_LEN, Header, Kept, Request, encode_answer, encode_fetch, encode_kept,
@@ -82,6 +82,7 @@ pub fn all() -> Vec<Example> {
     all.extend(ports::prefixes());
     all.extend(super::nat::pools());
     all.extend(ports::settings());
+    all.extend(moving::moving());
     all.extend(flows::examples());
     all.extend(routes::examples());
     all.extend(routes::multicast());

@@ -11,6 +11,7 @@
 mod changes;
 mod examples;
 mod flows;
+mod moving;
 mod nat;
 mod ports;
 pub mod record;

@@ -53,7 +53,7 @@ fn external(ipv4: bool) -> ExternalIps {
     }
 }
 
-fn config() -> PortConfig {
+pub(super) fn config() -> PortConfig {
     let family = |private_ip: &str, subnet: &str, gateway_ip: &str, ipv4| IpConfig {
         private_ip: of(private_ip),
         subnet: of(subnet),
