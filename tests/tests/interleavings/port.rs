@@ -249,7 +249,9 @@ fn with_one_port() -> (Arc<World>, PolicyRules) {
         layers: vpc.layers(),
         host_tables: maps.clone(),
         idle: IdleLimits::default(),
+        pick_up: true,
         answers: AnswerPolicy::default(),
+        shared: Vec::new(),
     };
     let translate = policy(&vpc);
     for snat in [vec![whole], vec![one]] {
