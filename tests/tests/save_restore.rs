@@ -16,7 +16,7 @@ use opte_tests::setting::{
 use oxide_vpc_api::dump::FlowTableDump;
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::saved::{FLOWS_AT_ONCE, Record, STAGE_BYTES, decode, encode, header};
-use oxide_vpc_api::{ExternalIps, GatewayMap, PortState, SnatRange};
+use oxide_vpc_api::{DrainAddresses, ExternalIps, GatewayMap, PortState, SnatRange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use xde::driver::DriverOptions;
@@ -205,6 +205,24 @@ fn a_lease_that_is_on_loan_is_named_and_nothing_is_left() {
     assert_eq!(b.request(&ListPorts {}), Ok(vec![]));
     // It has gone back: the port that was saved takes it.
     restore(&mut b, &good, None).unwrap();
+}
+
+#[test]
+fn a_connection_that_drains_stays_behind_and_the_others_move() {
+    let mut a = host(1, 100);
+    add_guest(&mut a, GUEST, 0);
+    let (_, drains) = out(&mut a, &udp(true, 1)).unwrap();
+    let (_, stays) = out(&mut a, &udp(false, 2)).unwrap();
+    let step = DrainAddresses { port: GUEST.port(), addresses: vec![drains.src], seconds: 600 };
+    a.request(&Drain { step, listed: 0 }).unwrap();
+    assert!(out(&mut a, &udp(true, 1)).is_some(), "it goes on");
+    let saved = save(&mut a, &GUEST.port()).unwrap();
+    assert_eq!(decode(&saved).unwrap().1.len(), 2);
+    let mut b = host(2, 100);
+    assert_eq!(restore(&mut b, &saved, None).unwrap().flows, 1);
+    b.request(&StartPort { port: GUEST.port() }).unwrap();
+    assert!(matches!(answer(&mut b, 0, &stays, None).as_slice(), [Left::Guest(PORT, _)]));
+    assert!(answer(&mut b, 0, &drains, None).is_empty());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::management::{Management, Prepared};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use opte::flow::Opening;
 use opte::flow_key::FlowKey;
 use opte::geneve::Mark;
@@ -114,14 +115,15 @@ impl<H: Host> Management<H> {
         let name = request.name.unwrap_or(saved.name.clone());
         saved.config.underlay_ip = request.underlay_ip.unwrap_or(saved.config.underlay_ip);
         self.may_add(&name, &saved.config)?;
-        let made = self.make(driver, &name, saved, &flows, now);
-        let answer = Restored { port: name.clone(), flows: flows.len() as u64 };
-        let state = (PortState::Restored, now);
-        let added = made.and_then(|made| self.add(platform, name, made, state));
-        added.map(|()| answer)
+        let made = self.make(driver, &name, saved, &flows, now)?;
+        let answer = Restored { port: name.clone(), flows: made.port.flows().count().into() };
+        self.add(platform, name, made, (PortState::Restored, now))?;
+        Ok(answer)
     }
 
     /// A port with these flows, which is not in use yet. If that fails, their leases have gone back.
+    /// Flows on external ports that were taken away from the port before it was saved stay behind:
+    /// who has them now has them for good.
     #[inline(never)]
     fn make(
         &self,
@@ -137,6 +139,9 @@ impl<H: Host> Management<H> {
         let port = &made.port;
         for flow in flows {
             let kept = kept_flow(flow, now)?;
+            if lent(&kept).is_some_and(|(ip, port)| !lends(&pool, ip, port)) {
+                continue;
+            }
             let lease = reserve(&pool, &kept)?;
             port.enter_kept(&kept, lease).map_err(|error| match error {
                 KeptError::Full => {
@@ -150,16 +155,20 @@ impl<H: Host> Management<H> {
     }
 }
 
+/// The external address and port that a flow had on loan.
+fn lent(kept: &KeptFlow) -> Option<(IpAddr, u16)> {
+    let binding = kept.binding.filter(|_| kept.leased)?;
+    Some((binding.external_ip, binding.external_port?))
+}
+
+fn lends(pool: &NatPool, ip: IpAddr, port: u16) -> bool {
+    pool.ranges().any(|range| range.prefix.contains(ip) && range.ports.contains(&port))
+}
+
 /// The lease that a flow had.
 fn reserve(pool: &NatPool, kept: &KeptFlow) -> Result<Option<Lease>, OpteError> {
     let [out, _] = &kept.sides;
-    let Some((ip, port)) = kept
-        .binding
-        .filter(|_| kept.leased)
-        .and_then(|binding| Some((binding.external_ip, binding.external_port?)))
-    else {
-        return Ok(None);
-    };
+    let Some((ip, port)) = lent(kept) else { return Ok(None) };
     let protocol = out.key.protocol();
     let lease = pool.lease_exactly(&out.key, ip, port).ok_or_else(|| {
         OpteError::exists("external port of a saved flow", format!("{ip} {protocol} {port}"))

@@ -79,7 +79,7 @@ pub struct SavedPart {
 pub struct Restored {
     /// Its name.
     pub port: PortName,
-    /// Its flows.
+    /// How many flows it has.
     pub flows: u64,
 }
 
