@@ -5,7 +5,8 @@
 //! Multicast between guests of two hosts in one process: who hears what, and how often.
 
 use opte::drop_reason::DropReason;
-use opte::frame::FlatFrame;
+use opte::frame::{FlatFrame, Frame, Offload, Rewrite};
+use opte::outer::Outer;
 use opte_api::frame::Request;
 use opte_api::{MacAddr, OpteError};
 use opte_tests::hypervisor::{Hypervisor, Left};
@@ -23,7 +24,7 @@ use oxide_vpc_api::request::{
 };
 use std::net::{IpAddr, Ipv6Addr};
 use xde::driver::DriverOptions;
-use xde::host::PortId;
+use xde::host::{Egress, PortId};
 
 /// Guests and their hosts. Their ports have numbers in this order on each host.
 const GUESTS: [(Guest, usize); 5] =
@@ -359,6 +360,67 @@ fn a_mapping_that_changes_is_followed_by_the_next_packet() {
         world.ask(Guest(5), &SetM2p { entry });
         assert_eq!(guests(&world.send(Guest(5), udp(1), ipv4).0), [6]);
     }
+}
+
+/// A frame of which there can be no copy.
+struct Scarce(FlatFrame);
+
+impl Frame for Scarce {
+    fn head(&self) -> &[u8] {
+        self.0.head()
+    }
+
+    fn head_mut(&mut self) -> &mut [u8] {
+        self.0.head_mut()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn offload(&self) -> Offload {
+        self.0.offload()
+    }
+
+    fn copy(&self) -> Option<Self> {
+        None
+    }
+}
+
+/// Who got a frame.
+#[derive(Default)]
+struct Receivers(Vec<PortId>);
+
+impl Egress<Scarce> for Receivers {
+    fn to_underlay(&mut self, _frame: Scarce, _rewrite: &Rewrite) {
+        panic!("nothing leaves the host");
+    }
+
+    fn to_guest(&mut self, port: PortId, _frame: Scarce, _rewrite: &Rewrite) {
+        self.0.push(port);
+    }
+
+    fn answer(&mut self, _bytes: Vec<u8>, _outer: &Outer) {
+        panic!("nobody is told");
+    }
+
+    fn reply(&mut self, _port: PortId, _bytes: Vec<u8>) {
+        panic!("nothing is answered");
+    }
+}
+
+#[test]
+fn a_host_without_buffers_serves_one_receiver_and_counts_the_others() {
+    let mut world = World::new();
+    for guest in [6, 8].map(Guest) {
+        world.subscribe(guest, true, "any");
+    }
+    let packet = Packet::new(Guest(5).macs(), [Guest(5).ip(true), group(true)], udp(1));
+    let mut frames = vec![Scarce(FlatFrame::new(packet.bytes()))];
+    let (host, mut receivers) = (&world.hosts[0], Receivers::default());
+    host.driver.from_guest(port(Guest(5)), &mut frames, host.now, &mut receivers);
+    assert_eq!(receivers.0, [port(Guest(8))]);
+    assert_eq!(world.count(0, "multicast_not_copied"), 1);
 }
 
 #[test]

@@ -10,12 +10,12 @@ use crate::setting::{
 };
 use opte_api::{Direction, IpCidr, OpteError};
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, ClearUft, ClearV2b, ClearV2p, DelRoute, DeletePort, RemFwRule,
+    AddFwRule, AddWeightedRoute, ClearUft, ClearV2b, ClearV2p, DelRoute, DeletePort, RemFwRule,
     SetExternalIps, SetFwRules, SetV2b, SetV2p,
 };
 use oxide_vpc_api::{
     BoundaryEndpoint, ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget,
-    SnatRange, V2bEntry, V2pEntry,
+    SnatRange, V2bEntry, V2pEntry, WeightedRoute,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,8 +31,8 @@ pub enum Change {
     SetRules(usize, Vec<FirewallRule>),
     /// A firewall rule less.
     RemoveRule(usize, Direction, u64),
-    /// A route more.
-    AddRoute(usize, RouteEntry),
+    /// A route more, or one with another share.
+    AddRoute(usize, WeightedRoute),
     /// A route less.
     RemoveRoute(usize, RouteEntry),
     /// Other external addresses, or the same again.
@@ -77,7 +77,7 @@ impl Change {
             Self::RemoveRule(at, direction, id) => {
                 host.request(&RemFwRule { port: port(&at), direction, id }).map(drop)
             }
-            Self::AddRoute(at, route) => host.request(&AddRoute { port: port(&at), route }),
+            Self::AddRoute(at, route) => host.request(&AddWeightedRoute { port: port(&at), route }),
             Self::RemoveRoute(at, route) => {
                 host.request(&DelRoute { port: port(&at), route }).map(drop)
             }
@@ -169,7 +169,7 @@ fn rules() -> impl Strategy<Value = FirewallRule> {
 
 fn routes() -> impl Strategy<Value = RouteEntry> {
     let class = prop_oneof![Just(RouterClass::Custom), Just(RouterClass::System)];
-    (any::<bool>(), 0usize..4, 0usize..6, class).prop_map(|(ipv4, dest, target, class)| {
+    (any::<bool>(), 0usize..4, 0usize..7, class).prop_map(|(ipv4, dest, target, class)| {
         let host = IpCidr::host(outside(ipv4));
         let net = IpCidr::new(outside(ipv4), 24).expect("a good length");
         RouteEntry {
@@ -181,6 +181,7 @@ fn routes() -> impl Strategy<Value = RouteEntry> {
                 RouterTarget::Subnet(subnet(ipv4)),
                 RouterTarget::Ip(REMOTE.ip(ipv4)),
                 RouterTarget::Drop,
+                RouterTarget::Blackhole,
             ][target],
             class,
         }
@@ -231,7 +232,8 @@ pub fn changes() -> impl Strategy<Value = Change> {
         2 => (port.clone(), vec(rules(), 0..4)).prop_map(|(at, rules)| Change::SetRules(at, rules)),
         2 => (port.clone(), direction, 0u64..12)
             .prop_map(|(at, direction, id)| Change::RemoveRule(at, direction, id)),
-        2 => (port.clone(), routes()).prop_map(|(at, route)| Change::AddRoute(at, route)),
+        3 => (port.clone(), routes(), 1u16..4)
+            .prop_map(|(at, route, weight)| Change::AddRoute(at, WeightedRoute { route, weight })),
         2 => (port.clone(), routes()).prop_map(|(at, route)| Change::RemoveRoute(at, route)),
         4 => (port.clone(), external()).prop_map(|(at, ips)| Change::External(at, ips)),
         3 => (any::<bool>(), guests()).prop_map(|(set, entry)| Change::Guest(set, entry)),

@@ -39,6 +39,7 @@ pub const LAB: &[Tool] = &[
     tool("traceroute", "traceroute"),
     tool("curl", "curl"),
     tool("bpftrace", "bpftrace"),
+    tool("socat", "socat"),
     tool("iperf3", "iperf3"),
 ];
 

@@ -15,6 +15,7 @@ mod clients;
 mod firewall;
 mod inside;
 mod machine;
+mod multicast;
 mod observe;
 mod outside;
 mod path;
@@ -45,6 +46,7 @@ pub fn all() -> impl DoubleEndedIterator<Item = &'static Check> {
         addresses::CHECKS,
         clients::CHECKS,
         inside::CHECKS,
+        multicast::CHECKS,
         firewall::CHECKS,
         outside::CHECKS,
         path::CHECKS,
