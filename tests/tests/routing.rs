@@ -11,18 +11,19 @@ use opte_api::{IpCidr, OpteError};
 use opte_tests::alone::{Alone, GUEST, PEER};
 use opte_tests::hypervisor::Left;
 use opte_tests::packets::{Body, Packet, Tunnel, checksums};
-use opte_tests::setting::{FAMILIES, add_peer, everywhere, outside};
+use opte_tests::setting::{FAMILIES, add_peer, boundary, everywhere, outside};
 use opte_tests::twins::gateway_id;
 use oxide_vpc_api::config::GATEWAY_MAC;
 use oxide_vpc_api::request::{
-    AddRoute, AddWeightedRoute, DelRoute, ListRoutes, Removal, SetExternalIps,
+    AddRoute, AddWeightedRoute, ClearV2b, DelRoute, ListRoutes, Removal, SetExternalIps, SetV2b,
 };
 use oxide_vpc_api::router::MAX_EQUAL_ROUTES;
 use oxide_vpc_api::{
-    ExternalIps, GatewayMap, RouteEntry, RouteInfo, RouterClass, RouterTarget, WeightedRoute,
+    BoundaryEndpoint, ExternalIps, GatewayMap, RouteEntry, RouteInfo, RouterClass, RouterTarget,
+    V2bEntry, WeightedRoute,
 };
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use xde::host::PortId;
 
 /// A route of the tenant to everything outside that is asked for here.
@@ -288,6 +289,42 @@ fn a_guest_that_moves_is_found_with_the_next_packet() {
             }
         }
         assert_eq!(world.count("flows_opened"), 1);
+    }
+}
+
+#[test]
+fn a_boundary_that_goes_moves_its_own_connections_with_their_next_packet() {
+    for ipv4 in FAMILIES {
+        let mut world = Alone::default();
+        let endpoint = |last: u16| BoundaryEndpoint {
+            underlay_ip: Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, last),
+            vni: boundary().vni,
+        };
+        // A longer prefix than that of the usual boundary.
+        let prefix = IpCidr::new(outside(ipv4), 24).unwrap();
+        let entry = |lasts: &[u16]| V2bEntry {
+            prefix,
+            endpoints: lasts.iter().map(|last| endpoint(*last)).collect(),
+        };
+        world.ask(&SetV2b { entry: entry(&[1, 2, 3]) });
+        let ways = |world: &mut Alone| -> Vec<Ipv6Addr> {
+            (1..=300).map(|port| world.datagram(outside(ipv4), port).unwrap().0.dst).collect()
+        };
+        let before = ways(&mut world);
+        let share = |ways: &[Ipv6Addr], last| {
+            ways.iter().filter(|way| **way == endpoint(last).underlay_ip).count()
+        };
+        let shares = [1, 2, 3].map(|last| share(&before, last));
+        assert!(shares.iter().all(|share| *share > 60), "{shares:?}");
+        world.ask(&ClearV2b { entry: entry(&[2]) });
+        let after = ways(&mut world);
+        let moved = before.iter().zip(&after).filter(|(old, new)| old != new).count();
+        assert_eq!((moved, share(&after, 2)), (shares[1], 0));
+        // Without the longer prefix all go the usual way.
+        world.ask(&ClearV2b { entry: entry(&[1, 3]) });
+        assert!(ways(&mut world).iter().all(|way| *way == boundary().underlay_ip));
+        // The far end outside is the same all the time, so nothing has ended.
+        assert_eq!((world.count("flows_opened"), world.count("flows_cut")), (300, 0));
     }
 }
 
