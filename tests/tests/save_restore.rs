@@ -208,6 +208,28 @@ fn a_lease_that_is_on_loan_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn connections_that_share_an_external_port_move_together() {
+    let mut a = host(1, 100);
+    add_guest(&mut a, GUEST, 0);
+    one_port(&mut a, GUEST);
+    let port = GUEST.port();
+    let mut settings = a.request(&ShowPortSettings { port: port.clone() }).unwrap();
+    settings.nat.share_ports = true;
+    a.request(&SetPortSettings { port: port.clone(), settings }).unwrap();
+    let to = |port: u16| packet(true, Body::Udp { ports: [port, port], checksum: true });
+    let seen: Vec<_> = (1..=3).map(|port| out(&mut a, &to(port)).unwrap().1).collect();
+    let saved = save(&mut a, &port).unwrap();
+    let mut b = host(2, 100);
+    assert_eq!(restore(&mut b, &saved, None).unwrap().flows, 3);
+    b.request(&StartPort { port }).unwrap();
+    for (port, seen) in (1..).zip(&seen) {
+        assert_eq!(seen.ports(), [6144, port]);
+        assert!(matches!(answer(&mut b, 0, seen, None).as_slice(), [Left::Guest(PORT, _)]));
+        assert_eq!(out(&mut b, &to(port)).unwrap().1.ports(), [6144, port]);
+    }
+}
+
+#[test]
 fn a_connection_that_drains_stays_behind_and_the_others_move() {
     let mut a = host(1, 100);
     add_guest(&mut a, GUEST, 0);

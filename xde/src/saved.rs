@@ -139,7 +139,9 @@ impl<H: Host> Management<H> {
         let port = &made.port;
         for flow in flows {
             let kept = kept_flow(flow, now)?;
-            if lent(&kept).is_some_and(|(ip, port)| !lends(&pool, ip, port)) {
+            let [out, _] = &kept.sides;
+            let protocol = out.key.protocol();
+            if lent(&kept).is_some_and(|(ip, port)| !pool.lends(protocol, ip, port)) {
                 continue;
             }
             let lease = reserve(&pool, &kept)?;
@@ -159,10 +161,6 @@ impl<H: Host> Management<H> {
 fn lent(kept: &KeptFlow) -> Option<(IpAddr, u16)> {
     let binding = kept.binding.filter(|_| kept.leased)?;
     Some((binding.external_ip, binding.external_port?))
-}
-
-fn lends(pool: &NatPool, ip: IpAddr, port: u16) -> bool {
-    pool.ranges().any(|range| range.prefix.contains(ip) && range.ports.contains(&port))
 }
 
 /// The lease that a flow had.

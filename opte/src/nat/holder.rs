@@ -191,9 +191,14 @@ impl State {
 
     /// The mapping that has this external tuple; not one that shares it with an older one.
     pub fn find_external(&self, ip: IpAddr, protocol: Protocol, port: u16) -> Option<Lease> {
+        self.at_external(ip, protocol, port).map(join)
+    }
+
+    /// That mapping, without a share in it.
+    pub fn at_external(&self, ip: IpAddr, protocol: Protocol, port: u16) -> Option<&Arc<Mapping>> {
         let key = external_key(ip, protocol, port);
         let suits = |m: &Arc<Mapping>| m.external_key() == key && !m.shared;
-        self.external.find(self.hasher.hash(&key), suits).map(join)
+        self.external.find(self.hasher.hash(&key), suits)
     }
 
     /// Which limit keeps the guest from one more mapping.

@@ -299,7 +299,8 @@ impl NatPool {
     }
 
     /// Takes exactly this external tuple for the endpoint of `key`, as when a port is restored.
-    /// `None`: somebody has it, or the pool does not lend it.
+    /// `None`: somebody has it, or the pool does not lend it. The owner's own tuples are shared
+    /// where they may be.
     pub fn lease_exactly(&self, key: &FlowKey, ip: IpAddr, port: u16) -> Option<Lease> {
         let protocol = key.protocol();
         let inside = inside_key(key, self.options.mapping.of(protocol));
@@ -309,10 +310,12 @@ impl NatPool {
                 return Some(lease);
             }
             let map = self.map(&Place { ip, member }, protocol)?;
-            if !map.take_exactly(port) {
-                return None;
+            let shared = !map.take_exactly(port);
+            if shared {
+                state.at_external(ip, protocol, port).filter(|_| self.options.sharing)?;
+                map.share(port);
             }
-            let (realm, shared) = (self.realm, false);
+            let (realm, inside) = (self.realm, if shared { *key } else { inside });
             let new =
                 NewMapping { realm, map, inside, external_ip: ip, external_port: port, shared };
             Some(state.enter(&self.holder, new))

@@ -439,6 +439,24 @@ fn an_exact_tuple_is_taken_back_once() {
 }
 
 #[test]
+fn a_tuple_that_was_shared_is_shared_again_by_its_owner_only() {
+    let space = space();
+    let sharing = NatOptions { sharing: true, ..no_wait() };
+    let mine = pool(&space, 60..=62, sharing);
+    let ranges = Vec::from([Range::of(ip(IP), 60..=62)]);
+    let theirs = NatPool::new(space.holder("theirs"), Realm::OUTSIDE, ranges, sharing);
+    let first = mine.lease_exactly(&key(1, [1, 80]), ip(IP), 61).unwrap();
+    let second = mine.lease_exactly(&key(1, [2, 81]), ip(IP), 61).unwrap();
+    assert_eq!(external(&second), external(&first));
+    assert_eq!([&first, &second].map(|lease| lease.mapping().is_shared()), [false, true]);
+    assert!(theirs.lease_exactly(&key(1, [3, 82]), ip(IP), 61).is_none());
+    drop(first);
+    assert!(theirs.lease_exactly(&key(1, [3, 82]), ip(IP), 61).is_none(), "it is in use still");
+    drop(second);
+    assert!(theirs.lease_exactly(&key(1, [3, 82]), ip(IP), 61).is_some());
+}
+
+#[test]
 fn who_has_a_tuple_is_noted_where_several_take_from_one_range() {
     let space = space();
     let ranges = || Vec::from([Range::of(ip(IP), 60..=65)]);
