@@ -146,15 +146,20 @@ impl NatPool {
                 Some(lease) => Ok(lease),
                 None => self.make(state, &inside, key, &mut self.holder.space().dice(hash)),
             };
-            if let Ok(lease) = &leased
-                && self.options.filtering.of(key.protocol()) == Dependence::Address
-            {
-                state.note_remote(lease.mapping(), key.dst());
+            if let Ok(lease) = &leased {
+                self.note_remote(state, lease, key);
             }
             Some(leased)
         });
         let leased = leased.unwrap_or(Err(Failure::Exhausted));
         leased.inspect_err(|failure| self.holder.failed(*failure))
+    }
+
+    /// Filters may ask for it.
+    fn note_remote(&self, state: &mut State, lease: &Lease, key: &FlowKey) {
+        if self.options.filtering.of(key.protocol()) == Dependence::Address {
+            state.note_remote(lease.mapping(), key.dst());
+        }
     }
 
     fn make(
@@ -307,6 +312,7 @@ impl NatPool {
         let member = self.member(ip, port).filter(|_| self.serves(key))?;
         self.holder.state().with(|state| {
             if let Some(lease) = state.find(&inside, |m| m.external() == (ip, port)) {
+                self.note_remote(state, &lease, key);
                 return Some(lease);
             }
             let map = self.map(&Place { ip, member }, protocol)?;
@@ -318,7 +324,9 @@ impl NatPool {
             let (realm, inside) = (self.realm, if shared { *key } else { inside });
             let new =
                 NewMapping { realm, map, inside, external_ip: ip, external_port: port, shared };
-            Some(state.enter(&self.holder, new))
+            let lease = state.enter(&self.holder, new);
+            self.note_remote(state, &lease, key);
+            Some(lease)
         })
     }
 

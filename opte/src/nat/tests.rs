@@ -439,6 +439,19 @@ fn an_exact_tuple_is_taken_back_once() {
 }
 
 #[test]
+fn a_tuple_that_is_taken_again_lets_in_whom_it_was_used_towards() {
+    let filtering = ByProtocol { udp: Dependence::Address, ..ByProtocol::default() };
+    let pool = pool(&space(), 60..=62, NatOptions { filtering, ..no_wait() });
+    let _held = pool.lease_exactly(&key(1, [1, 80]), ip(IP), 61).unwrap();
+    let other = ip("198.51.100.8");
+    let from = |src| FlowKey::new(src, ip(IP), Protocol::UDP, [999, 61]);
+    assert!(matches!(pool.arrive(&from(ip("198.51.100.7"))), Arrival::Mapped(_)));
+    assert!(matches!(pool.arrive(&from(other)), Arrival::Filtered));
+    let _more = pool.lease_exactly(&key(1, [1, 80]).with_dst(other), ip(IP), 61).unwrap();
+    assert!(matches!(pool.arrive(&from(other)), Arrival::Mapped(_)));
+}
+
+#[test]
 fn a_tuple_that_was_shared_is_shared_again_by_its_owner_only() {
     let space = space();
     let sharing = NatOptions { sharing: true, ..no_wait() };
