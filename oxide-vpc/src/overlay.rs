@@ -5,9 +5,11 @@
 //! The overlay layer: into and out of the tunnel.
 
 use crate::choice::choose;
+use crate::gateways::Gateways;
 use crate::mappings::Mappings;
-use crate::meta::{EXTERNAL_SOURCE, PEER_VNI, TARGET, TARGET_IP, Target};
+use crate::meta::{EXTERNAL_SOURCE, GATEWAY, GatewayId, PEER_VNI, TARGET, TARGET_IP, Target};
 use crate::settings;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
@@ -58,8 +60,8 @@ pub fn multicast_option(replication: Replication) -> GeneveOptions {
     GeneveOptions::new(&option).unwrap_or_default()
 }
 
-/// The layer of a port.
-pub fn layer(config: &PortConfig) -> Layer {
+/// The layer of a port whose external addresses are shared out like this, for each of its families.
+pub fn layer(config: &PortConfig, shares: &[Gateways]) -> Layer {
     let rule = |id, act: Arc<dyn Act>| {
         let rule = Rule::new(RuleId(id), 1, [].into(), Action::Act(act));
         Table::by_priority([Arc::new(rule)].into())
@@ -71,8 +73,13 @@ pub fn layer(config: &PortConfig) -> Layer {
         multicast_vni: Vni::new(MULTICAST_VNI).unwrap_or(config.vni),
         segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
         cares: Cares::new(config, Direction::Out),
+        clamps: config.settings.gateways.clamp_mss.iter().copied().map(GatewayId).collect(),
     };
-    let decapsulate = Decapsulate { cares: Cares::new(config, Direction::In) };
+    let decapsulate = Decapsulate {
+        cares: Cares::new(config, Direction::In),
+        clamps: !config.settings.gateways.clamp_mss.is_empty(),
+        passed: passed(config, shares),
+    };
     let deny = DefaultAction::Deny(DropReason::NoMapping);
     Layer {
         name: NAME,
@@ -91,26 +98,51 @@ struct Encapsulate {
     multicast_vni: Vni,
     segment_size: GeneveOptions,
     cares: Cares,
+    /// Gateways that clamp, beside what the port does.
+    clamps: BTreeSet<GatewayId>,
+}
+
+/// External addresses of the port that serve none of the gateways which clamp.
+fn passed(config: &PortConfig, shares: &[Gateways]) -> BTreeSet<IpAddr> {
+    let mut passed: BTreeSet<IpAddr> =
+        config.families().flat_map(|family| family.external.addresses()).collect();
+    for share in shares {
+        for id in &config.settings.gateways.clamp_mss {
+            let clamped: BTreeSet<IpAddr> = share.of(GatewayId(*id)).addresses().collect();
+            passed.retain(|ip| !clamped.contains(ip));
+        }
+    }
+    passed
 }
 
 /// What is asked of packets, for each family within the VPC and to or from the outside.
-struct Cares([[Care; 2]; 2]);
+struct Cares {
+    common: [[Care; 2]; 2],
+    /// The largest segments to ask for where a gateway clamps.
+    segments: [u16; 2],
+}
 
 impl Cares {
     fn new(config: &PortConfig, direction: Direction) -> Self {
-        Self([false, true].map(|outside| {
+        let common = [false, true].map(|outside| {
             [true, false].map(|ipv4| settings::care(config, direction, ipv4, outside))
-        }))
+        });
+        let segments = [true, false].map(|ipv4| settings::outside_segment(config, ipv4));
+        Self { common, segments }
     }
 
-    fn of(&self, key: &FlowKey, outside: bool) -> Care {
-        let [[ipv4, ipv6], [outer_ipv4, outer_ipv6]] = self.0;
-        match (outside, key.is_ipv4()) {
-            (false, true) => ipv4,
-            (false, false) => ipv6,
-            (true, true) => outer_ipv4,
-            (true, false) => outer_ipv6,
-        }
+    /// For packets that go outside or come from there, or do not; `clamps` says that their gateway
+    /// clamps.
+    fn of(&self, key: &FlowKey, outside: bool, clamps: bool) -> Care {
+        let [[ipv4, ipv6], [outer_ipv4, outer_ipv6]] = self.common;
+        let [segment_ipv4, segment_ipv6] = self.segments;
+        let (care, segment) = match (outside, key.is_ipv4()) {
+            (false, true) => return ipv4,
+            (false, false) => return ipv6,
+            (true, true) => (outer_ipv4, segment_ipv4),
+            (true, false) => (outer_ipv6, segment_ipv6),
+        };
+        if clamps { Care { segment, ..care } } else { care }
     }
 }
 
@@ -194,10 +226,11 @@ impl Act for Encapsulate {
                 self.to_guest(walk, maps, &key, ip)?
             }
         };
+        let clamps = walk.meta.get(GATEWAY).is_some_and(|id| self.clamps.contains(&id));
         walk.edit(HeaderEdit {
             dst_mac: Some(dst_mac),
             outer: OuterEdit::Set(outer),
-            care: Some(self.cares.of(&key, target == Some(Target::Gateway))),
+            care: Some(self.cares.of(&key, target == Some(Target::Gateway), clamps)),
             ..HeaderEdit::NONE
         });
         Ok(())
@@ -210,6 +243,10 @@ impl Act for Encapsulate {
 
 struct Decapsulate {
     cares: Cares,
+    /// There are gateways that clamp, beside what the port does.
+    clamps: bool,
+    /// Destinations that serve none of them. All others may.
+    passed: BTreeSet<IpAddr>,
 }
 
 impl Act for Decapsulate {
@@ -218,7 +255,8 @@ impl Act for Decapsulate {
         if let Some(vni) = sender {
             walk.meta.set(PEER_VNI, vni);
         }
-        let care = walk.key().map(|key| self.cares.of(&key, sender.is_none()));
+        let clamps = |key: &FlowKey| self.clamps && !self.passed.contains(&key.dst());
+        let care = walk.key().map(|key| self.cares.of(&key, sender.is_none(), clamps(&key)));
         walk.edit(HeaderEdit { outer: OuterEdit::Strip, care, ..HeaderEdit::NONE });
         Ok(())
     }

@@ -62,16 +62,19 @@ pub fn shared_addresses(config: &PortConfig) -> Vec<(Ipv4Addr, u16, u16)> {
 pub fn care(config: &PortConfig, direction: Direction, ipv4: bool, outside: bool) -> Care {
     let way = &config.settings.way;
     let longest = if outside { way.outside_mtu } else { way.inside_mtu };
-    // What IP and TCP headers leave (RFC 9293, section 3.7.1; RFC 6691).
-    let headers = if ipv4 { 40 } else { 60 };
-    let segment = longest.unwrap_or(config.mtu).saturating_sub(headers);
-    let clamps = outside && way.clamp_mss;
     let (hop, longest) = match direction {
         Direction::Out => (way.visible_hop, longest.unwrap_or_default()),
         Direction::In => (false, 0),
     };
-    let segment = if clamps { segment } else { 0 };
+    let segment = if outside && way.clamp_mss { outside_segment(config, ipv4) } else { 0 };
     Care { hop, outside, longest, segment, dscp: way.copy_dscp }
+}
+
+/// The largest segment that gets outside: what IP and TCP headers leave (RFC 9293, section 3.7.1;
+/// RFC 6691).
+pub fn outside_segment(config: &PortConfig, ipv4: bool) -> u16 {
+    let headers = if ipv4 { 40 } else { 60 };
+    config.settings.way.outside_mtu.unwrap_or(config.mtu).saturating_sub(headers)
 }
 
 #[cfg(test)]

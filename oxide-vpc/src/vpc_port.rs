@@ -87,7 +87,7 @@ impl VpcPort {
             firewall: Arc::new(firewall::empty()),
             router: Arc::new(router::empty(|| take_id(&mut next_rule))),
             nat: Arc::new(nat::empty()),
-            overlay: Arc::new(overlay::layer(&config)),
+            overlay: Arc::new(overlay::layer(&config, &[])),
         };
         let mut port = Self {
             config,
@@ -176,7 +176,7 @@ impl VpcPort {
         let prepared = self.prepare(config, self.gateways.clone())?;
         self.put(prepared, until);
         self.layers.gateway = Arc::new(gateway::layer(&self.config, &self.prefixes));
-        self.layers.overlay = Arc::new(overlay::layer(&self.config));
+        self.rebuild_overlay();
         Ok(())
     }
 

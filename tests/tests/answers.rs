@@ -6,6 +6,7 @@
 //! [`opte_tests::scenario`].
 
 use opte_tests::scenario::check;
+use opte_tests::twins::gateway_id;
 
 #[test]
 fn a_guest_whose_packet_is_rejected_is_told() {
@@ -170,4 +171,36 @@ fn segments_that_are_asked_for_fit_outside() {
          set g5 = way.outside_mtu=1460
          g5 -> out tcp:S 1003:80 => out mss 1400",
     );
+}
+
+#[test]
+fn a_gateway_alone_may_ask_for_segments_that_fit() {
+    let one = format!("[\"{}\"]", gateway_id(1));
+    check(&format!(
+        "external g5 = floating@1 ephemeral@2 snat
+         rules g5 = dir=in action=allow priority=1
+         route g5 + out ig@1
+         set g5 = way.outside_mtu=1300 gateways.clamp_mss={one}
+         g5 -> out tcp:S 1001:80 => out mss 1260
+         out -> g5.floating tcp:SA 80:1001 => g5 mss 1260
+         g5 -> out tcp6:S 1001:80 => out mss 1240
+         out -> g5.floating tcp6:S 1002:80 => g5 mss 1240
+         # Another gateway does not, nor does the one without a name.
+         out -> g5.ephemeral tcp:S 1003:80 => g5 mss 1400
+         route g5 - out ig@1
+         route g5 + out ig@2
+         g5 -> out tcp:S 1004:80 => out mss 1400
+         route g5 - out ig@2
+         route g5 + out ig
+         g5 -> out tcp:S 1005:80 => out mss 1400
+         # An address that comes to serve the gateway.
+         external g5 = floating@1 ephemeral@1 snat
+         out -> g5.ephemeral tcp:S 1006:80 => g5 mss 1260
+         # The one without a name.
+         set g5 = gateways.clamp_mss=[null]
+         g5 -> out tcp:S 1007:80 => out mss 1260
+         out -> g5.ephemeral tcp:S 1008:80 => g5 mss 1400
+         set g5 = gateways.clamp_mss=[]
+         g5 -> out tcp:S 1009:80 => out mss 1400",
+    ));
 }

@@ -391,7 +391,7 @@ fn unmapped_addresses_serve_as_the_port_is_told() {
         assert_eq!(way(&mut world, Some(2)), None);
 
         let last = GatewaySettings { unmapped: Unmapped::AnyLast, ..GatewaySettings::default() };
-        choose(&mut world, last);
+        choose(&mut world, last.clone());
         assert!(unmapped(way(&mut world, None)) && unmapped(way(&mut world, Some(2))));
         // Where the map names an address, that goes first; a connection keeps what it has.
         assert_eq!(way(&mut world, Some(1)), Some(own(1, ipv4)));

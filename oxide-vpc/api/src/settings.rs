@@ -61,6 +61,7 @@ impl PortSettings {
         self.flows.validate()?;
         self.answers.validate()?;
         self.way.validate()?;
+        self.gateways.validate()?;
         self.nat.validate()?;
         self.continuity.validate()
     }

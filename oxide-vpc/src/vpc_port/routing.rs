@@ -7,6 +7,7 @@
 use super::{MAX_RETIRED, VpcPort, same_addresses, take_id};
 use crate::gateways::{self, Denials, Gateways};
 use crate::nat::{self, NatPlan};
+use crate::overlay;
 use crate::router;
 use crate::routes::{self, Regrouped, Routes};
 use crate::standing::{Service, Until};
@@ -118,6 +119,13 @@ impl VpcPort {
         // What was claimed before and is again stays claimed all the time.
         self.claims = Arc::new(claims);
         self.rebuild_nat(&plan);
+        if !self.config.settings.gateways.clamp_mss.is_empty() {
+            self.rebuild_overlay();
+        }
+    }
+
+    pub(super) fn rebuild_overlay(&mut self) {
+        self.layers.overlay = Arc::new(overlay::layer(&self.config, &self.shares));
     }
 
     /// The routes.
