@@ -378,6 +378,8 @@ fn a_connection_is_replaced_once() {
     in_many_orders(move || {
         let world = World::new(&setting, 4);
         established(&world);
+        world.send(Out, &tcp(TcpFlags::RST, [11, 0]), NOW).unwrap();
+        assert_eq!(state(&world), Some(TcpState::Closed));
         let send = |world: &World| world.send(Out, &tcp(TcpFlags::SYN, [77, 0]), NOW);
         let (a, b) = race(&world, send, send);
         assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
