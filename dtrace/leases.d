@@ -4,7 +4,8 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/.
  *
- * Which external addresses and ports are taken and given back? Only translated connections are shown.
+ * Which external addresses and ports are taken and given back, and when is none left? Only translated
+ * connections are shown.
  */
 
 #pragma D option quiet
@@ -29,4 +30,11 @@ sdt:xde::flow-ended
 	    this->e->port, inet_ntoa6((in6_addr_t *)&this->e->back.dst),
 	    this->e->back.dst_port, inet_ntoa6((in6_addr_t *)&this->e->key.src),
 	    this->e->key.src_port);
+}
+
+sdt:xde::exhausted
+{
+	this->x = (struct opte_exhausted *)arg0;
+	printf("port %d has none left for %s:%d\n",
+	    this->x->port, inet_ntoa6((in6_addr_t *)&this->x->key.src), this->x->key.src_port);
 }

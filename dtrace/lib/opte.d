@@ -63,6 +63,13 @@ struct opte_flow_ended {
 	struct opte_key_shown back;
 };
 
+/* exhausted: There was no external port for a new connection. At most one is told in each second of a port */
+struct opte_exhausted {
+	uint32_t port;
+	uint8_t reason;
+	struct opte_key_shown key;
+};
+
 /* tcp-state: A TCP connection changed its state */
 struct opte_tcp_changed {
 	uint32_t port;

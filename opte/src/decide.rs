@@ -101,6 +101,7 @@ impl<H: Host> Port<H> {
         self.observer.tell(|| DecideBegun { port, direction });
         let decided = self.rounds(turn.policy, &packet, frame, batch);
         self.observer.tell(|| DecideEnded { port, direction });
+        batch.ended &= decided.is_err();
         decided
     }
 
@@ -202,6 +203,7 @@ impl<H: Host> Port<H> {
                 let tell =
                     |segment| self.tell_receiver(answers, (direction, now), headers, segment, flow);
                 batch.told = told.as_ref().and_then(tell);
+                batch.ended = answers.cut && segment.is_none();
                 self.cut(flow, reason);
                 return told.map_or(Ok(Round::Again), |_| Err(DropReason::ConnectionCut));
             }

@@ -214,6 +214,15 @@ events! {
         /// The reply as it would come.
         back: KeyShown,
     }
+    /// There was no external port for a new connection. At most one is told in each second of a port.
+    "exhausted" Exhausted {
+        /// Number of the port.
+        port: u32,
+        /// Index in [`DropReason::ALL`]: whether there is none left, or it may have no more.
+        reason: u8,
+        /// The packet's flow as it came.
+        key: KeyShown,
+    }
     /// A TCP connection changed its state.
     "tcp-state" TcpChanged {
         /// Number of the port.

@@ -67,6 +67,9 @@ pub struct Batch {
     pub released: Vec<(FlatFrame, Rewrite)>,
     /// What the receiver of the packet that was dropped last is told.
     pub told: Option<Told>,
+    /// The policy has ended the connection of the packet at hand, whose sender is told so if the
+    /// packet opens no other.
+    pub(crate) ended: bool,
 }
 
 /// Whether packets may run stored transforms.
@@ -106,6 +109,8 @@ pub struct Port<H: Host> {
     pub(crate) caching: Caching,
     pub(crate) paths: Paths<H>,
     pub(crate) answers: H::Lock<Bucket>,
+    /// How often it was told that no external port is left.
+    pub(crate) alarms: H::Lock<Bucket>,
     pub(crate) fragments: [H::Lock<fragments::Table>; 2],
     /// The newest. Packets bring the one that they are decided by.
     policy: H::Lock<Arc<Policy>>,
@@ -142,6 +147,7 @@ impl<H: Host> Port<H> {
             caching: options.caching,
             paths: Paths::new(options.seed),
             answers: H::Lock::new(Bucket::default()),
+            alarms: H::Lock::new(Bucket::default()),
             fragments: [(); 2].map(|()| H::Lock::new(fragments::Table::default())),
             policy: H::Lock::new(policy),
             generation: AtomicU64::new(generation.0),
@@ -268,7 +274,8 @@ impl<H: Host> Port<H> {
                 self.counters.dropped(direction, reason);
                 let key = headers.ok().and_then(Headers::key);
                 self.observer.tell(|| Dropped::new(self.id, direction, reason, key));
-                batch.answer = self.answer(turn, frame, headers, reason);
+                let ended = core::mem::take(&mut batch.ended);
+                batch.answer = self.answer(turn, frame, headers, reason, ended);
                 Verdict::Drop(reason)
             }
         }

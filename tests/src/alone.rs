@@ -87,7 +87,8 @@ impl Alone {
         let frame = tunnel.external().around(&packet.bytes());
         match self.host.from_underlay(FlatFrame::new(frame)).as_slice() {
             [Left::Guest(_, bytes)] => Ok(Packet::read(bytes).expect("an IP packet")),
-            [] => Err(*self.host.drops().first().expect("a reason")),
+            // Its sender may be told why.
+            [] | [Left::Answer(_)] => Err(*self.host.drops().first().expect("a reason")),
             other => panic!("one packet made {other:?}"),
         }
     }

@@ -360,7 +360,8 @@ impl Pair {
         let frame = Tunnel { vni: vni(VPC), ..tunnel }.external().around(&packet.bytes());
         let left = self.host.from_underlay(FlatFrame::new(frame));
         match left.as_slice() {
-            [] => Ok(None),
+            // Or its sender is told that the connection has ended.
+            [] | [Left::Answer(_)] => Ok(None),
             [Left::Guest(PortId(guest), bytes)] => {
                 let packet = Packet::read(bytes).expect("a packet");
                 let guest = *guest as usize;

@@ -115,7 +115,7 @@ fn two_guests_never_share_a_tuple() {
         "external g5 = snat/2
          g5 -> out udp 1:80 => out from g5.snat:$a
          g5 -> out udp 2:80 => out from g5.snat:$b
-         g5 -> out2 udp 3:80 => drop nat_exhausted
+         g5 -> out2 udp 3:80 => refuse nat_exhausted reply
          # What is mapped goes on, to others as well (RFC 6888, REQ-11).
          g5 -> out2 udp 1:80 => out from g5.snat:$a
          g5 -> out udp 2:81 => out from g5.snat:$b
@@ -149,10 +149,10 @@ fn guests_have_limits() {
         "set g5 = nat.limits.guest=3 nat.limits.protocol=2
          g5 -> out udp 1:80 => out
          g5 -> out udp 2:80 => out
-         g5 -> out udp 3:80 => drop nat_limit
+         g5 -> out udp 3:80 => refuse nat_limit reply
          g5 -> out udp 1:81 => out
          g5 -> out tcp:S 1:80 => out
-         g5 -> out tcp:S 2:80 => drop nat_limit
+         g5 -> out tcp:S 2:80 => refuse nat_limit reply
          count g5 out_drop_nat_limit = 2
          set g5 = nat.limits.guest=4
          g5 -> out tcp:S 2:80 => out
@@ -176,7 +176,7 @@ fn a_port_is_not_used_again_at_once() {
          # Nothing else is left, so what waited longest is used all the same.
          g5 -> out udp 3:80 => out from g5.snat:$a
          wait 1s
-         g5 -> out udp 4:80 => drop nat_exhausted",
+         g5 -> out udp 4:80 => refuse nat_exhausted reply",
     );
 }
 
@@ -188,7 +188,7 @@ fn pools_have_any_shape() {
          g5 -> out udp 1:80 => drop no_external_address
          set g5 = nat.ranges=[{"prefix":"192.0.2.1/32","first_port":6144,"last_port":6144},{"prefix":"2002::/64","first_port":6144,"last_port":7167}]
          g5 -> out udp 1:80 => out from g5.snat:6144
-         g5 -> out udp 2:80 => drop nat_exhausted
+         g5 -> out udp 2:80 => refuse nat_exhausted reply
          g5 -> out udp6 1:80 => out
          g5 -> out udp6 2:80 => out
          leases g5 = 3
@@ -247,7 +247,7 @@ fn a_forward_over_a_lease_cuts_it() {
          count g5 flows_cut = 1
          count g5 cut_translated_otherwise = 1
          leases g5 = 1
-         g5 -> out udp 3:80 => drop nat_exhausted
+         g5 -> out udp 3:80 => refuse nat_exhausted reply
          rules g5 = dir=in action=allow priority=1
          out -> g5.snat udp 9:6144 => g5 to g5:53
          set g5 = nat.forwards=[]

@@ -70,7 +70,7 @@ fn a_pool_that_grows_moves_nobody() {
     check(
         "external g5 = snat/1
          g5 -> out udp 1:80 => out from g5.snat:6144
-         g5 -> out udp 2:80 => drop nat_exhausted
+         g5 -> out udp 2:80 => refuse nat_exhausted reply
          external g5 = snat/2
          g5 -> out udp 1:80 => out from g5.snat:6144
          g5 -> out udp 2:80 => out from g5.snat:6145
@@ -87,7 +87,7 @@ fn a_pool_that_shrinks_cuts_what_it_no_longer_holds() {
          g5 -> out udp 2:80 => out from g5.snat:6145
          external g5 = snat/1
          # The sweep has not been there yet, but no packet passes.
-         out -> g5.snat udp 80:6145 => drop firewall_default
+         out -> g5.snat udp 80:6145 => refuse firewall_default out is 3.13
          out -> g5.snat udp 80:6144 => g5 to g5:1
          count g5 cut_pool_shrunk = 1
          count g5 flows_cut = 1",
@@ -119,7 +119,7 @@ fn an_address_that_goes_away_ends_its_connections() {
          count g5 cut_address_gone = 2
          g5 -> out udp 1:80 => out from g5.snat:$p
          external g5 =
-         g5 -> out udp 1:80 => drop no_external_address
+         g5 -> out udp 1:80 => refuse no_external_address reply is 3.13
          count g5 cut_address_gone = 3",
     );
 }
@@ -132,7 +132,7 @@ fn another_gateway_ends_connections_of_the_first() {
          g5 -> out udp 1:80 => out from g5.floating:1
          # The address serves another gateway now.
          external g5 = floating@2 snat
-         g5 -> out udp 1:80 => drop no_external_address
+         g5 -> out udp 1:80 => refuse no_external_address reply is 3.13
          count g5 cut_gateway_changed = 1
          external g5 = floating@1 snat
          g5 -> out udp 1:80 => out from g5.floating:1
@@ -148,7 +148,7 @@ fn a_route_that_leads_elsewhere_cuts() {
     check(
         "g5 -> out udp 1:80 => out
          route g5 + out drop
-         g5 -> out udp 1:80 => drop route_drop
+         g5 -> out udp 1:80 => refuse route_drop reply is 3.13
          count g5 cut_route_changed = 1
          g5 -> g7 udp 1:80 => drop firewall_default
          rules g7 = dir=in action=allow priority=1
@@ -165,7 +165,7 @@ fn a_guest_that_is_gone_ends_connections_to_it() {
         "rules g6 = dir=in action=allow priority=1
          g5 -> g6 udp 1:80 => g6
          delete g6
-         g5 -> g6 udp 1:80 => drop no_mapping
+         g5 -> g6 udp 1:80 => refuse no_mapping reply is 3.13
          count g5 cut_peer_gone = 1",
     );
 }

@@ -224,7 +224,7 @@ fn ports_run_out_and_come_back() {
         "external g5 = snat/2
          g5 -> out udp 1:80 => out from g5.snat:$a
          g5 -> out udp 2:80 => out from g5.snat:$b
-         g5 -> out udp 3:80 => drop nat_exhausted
+         g5 -> out udp 3:80 => refuse nat_exhausted reply
          # Each protocol has its own.
          g5 -> out tcp:S 3:80 => out
          g5 -> out ping 3 => out
@@ -246,7 +246,7 @@ fn what_a_new_policy_allows_keeps_its_port_and_the_rest_is_cut() {
          rules g5 = dir=out action=deny priority=1 protocol=udp
          g5 -> out tcp:A 1000:443 => out from g5.snat:$b
          tcp g5 = ESTABLISHED
-         out -> g5.snat udp 80:$a => drop firewall_default
+         out -> g5.snat udp 80:$a => refuse firewall_default out is 3.13
          g5 -> out udp 1000:80 => drop firewall_rule
          count g5 flows_cut = 1
          # More addresses do not move a connection.

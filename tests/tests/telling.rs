@@ -3,12 +3,16 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
 //! Both ends of a TCP connection that a change has ended are told, with sequence numbers that they
-//! believe (RFC 5961, section 3.2).
+//! believe (RFC 5961, section 3.2); of any other who sends its next packet; and who gets no external
+//! port.
 
+use opte::drop_reason::DropReason;
+use opte::event::Event;
 use opte::frame::FlatFrame;
 use opte::tcp::TcpFlags;
 use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, Tunnel, checksums};
+use opte_tests::scenario::check;
 use opte_tests::setting::{
     BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
 };
@@ -175,4 +179,104 @@ fn telling_can_be_switched_off_and_has_a_rate() {
         (limited.count("out_drop_connection_cut"), limited.count("answers_limited")),
         (1, 2)
     );
+}
+
+#[test]
+fn who_sends_the_next_packet_is_told_by_icmp() {
+    check(
+        "rules g7 = dir=in action=allow priority=1
+         g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out udp 2:80 => out from g5.snat:$q
+         g5 -> g7 udp6 3:80 => g7
+         g5 -> g7 ping 9 => g7
+         rules g5 = dir=out action=deny priority=1
+         g5 -> out udp 1:80 => refuse firewall_rule reply is 3.13 from gw about g5:1
+         out -> g5.snat udp 80:$q => refuse firewall_default out is 3.13 from g5.snat about out:80
+         g7 -> g5 udp6 80:3 => refuse firewall_default g7 is 1.1 from g5 about g7:80
+         g5 -> g7 ping 9 => refuse firewall_rule reply is 3.13 from gw
+         count g5 cut_rule_denies = 4
+         count g5 answers_sent = 4
+         # There is no connection any more.
+         g5 -> out udp 1:80 => drop firewall_rule
+         out -> g5.snat udp 80:$q => drop firewall_default",
+    );
+}
+
+#[test]
+fn who_opens_another_connection_by_it_is_told_nothing() {
+    check(
+        "external g5 = snat/2
+         g5 -> out udp 1:80 => out from g5.snat:$p
+         external g5 = floating
+         g5 -> out udp 1:80 => out from g5.floating:1
+         # Nor does the next packet to be dropped tell of it.
+         g5 -> g77 udp 1:80 => drop no_mapping
+         count g5 answers_sent = 0",
+    );
+}
+
+#[test]
+fn telling_by_icmp_can_be_switched_off_and_has_the_same_rate() {
+    check(
+        "set g5 = continuity.tell=false
+         g5 -> out udp 1:80 => out
+         g5 -> out udp 2:80 => out
+         rules g5 = dir=out action=deny priority=1
+         g5 -> out udp 1:80 => drop firewall_rule
+         set g5 = continuity.tell=true answers.per_second=0 answers.burst=0
+         g5 -> out udp 2:80 => drop firewall_rule
+         count g5 answers_limited = 1",
+    );
+}
+
+/// RFC 6888, REQ-11 B; RFC 5508, REQ-8.
+#[test]
+fn who_gets_no_external_port_is_told() {
+    check(
+        "external g5 = snat/1
+         g5 -> out udp 1:80 => out
+         g5 -> out udp 2:80 => refuse nat_exhausted reply is 3.1 from gw about g5:2
+         g5 -> out ping 1 => out
+         g5 -> out ping 2 => refuse nat_exhausted reply is 3.13 from gw
+         g5 -> out ping6 1 => out
+         g5 -> out ping6 2 => refuse nat_exhausted reply is 1.1
+         g5 -> out tcp6:S 1:80 => out
+         g5 -> out tcp6:S 2:80 => refuse nat_exhausted reply is 1.3 about g5:2
+         external g5 = snat
+         set g5 = nat.limits.port=1
+         g5 -> out udp 3:80 => refuse nat_limit reply is 3.1
+         # What has one goes on.
+         g5 -> out udp 1:81 => out
+         set g5 = answers.per_second=0 answers.burst=0
+         g5 -> out udp 3:80 => drop nat_limit",
+    );
+}
+
+/// RFC 6888, REQ-11 C.
+#[test]
+fn observers_learn_once_a_second_that_no_external_port_is_left() {
+    let mut host = Hypervisor::new(DriverOptions { flow_limit: 100, ..DriverOptions::new(5) });
+    add_boundary(&mut host);
+    add_guest(&mut host, GUEST, 0);
+    let mut settings = PortSettings::default();
+    settings.nat.limits.port = 1;
+    host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
+    let send = |host: &mut Hypervisor, port| {
+        let body = Body::Udp { ports: [port, 80], checksum: true };
+        let packet = Packet::new(GUEST.macs(), [GUEST.ip(true), outside(true)], body);
+        host.from_guest(PortId(0), FlatFrame::new(packet.bytes()));
+        let events = host.events();
+        let told = |event: &Event| match event {
+            Event::Exhausted(told) => Some((told.reason, told.key.src_port)),
+            _ => None,
+        };
+        events.iter().filter_map(told).collect::<Vec<_>>()
+    };
+    let reason = DropReason::NatLimit as u8;
+    assert_eq!(send(&mut host, 1), []);
+    assert_eq!(send(&mut host, 2), [(reason, 2)]);
+    assert_eq!(send(&mut host, 3), []);
+    host.advance(1000);
+    assert_eq!(send(&mut host, 4), [(reason, 4)]);
+    assert_eq!(send(&mut host, 5), []);
 }

@@ -5,19 +5,24 @@
 //! Who is told what. The guest is told by its gateway. Who sends to the guest is told only what a
 //! rule says, as if the guest had said it, so that nobody outside learns of gateways.
 
-use super::{Complaint, Original};
+use super::{Complaint, Original, Rate};
 use crate::drop_reason::DropReason;
+use crate::event::Exhausted;
 use crate::frame::Frame;
 use crate::headers::Headers;
-use crate::host::{Host, Lock};
+use crate::host::{Host, Lock, Observer};
 use crate::policy::AnswerPolicy;
 use crate::port::{Port, Turn};
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use opte_api::Direction;
+use opte_api::{Direction, Protocol};
+
+/// How often an observer is told that no external port is left.
+const ALARMS: Rate = Rate { per_second: 1, burst: 1 };
 
 impl<H: Host> Port<H> {
-    /// What the sender of a packet that was dropped is told.
+    /// What the sender of a packet that was dropped is told. `ended`: the policy has ended the
+    /// connection that it belonged to.
     #[cold]
     pub(crate) fn answer<F: Frame>(
         &self,
@@ -25,16 +30,27 @@ impl<H: Host> Port<H> {
         frame: &F,
         headers: Result<&Headers, DropReason>,
         reason: DropReason,
+        ended: bool,
     ) -> Option<Vec<u8>> {
-        let complaint = Complaint::of(reason)?;
-        let rejected = matches!(reason, DropReason::FirewallReject | DropReason::ConnectionCut);
+        let exhausted = matches!(reason, DropReason::NatExhausted | DropReason::NatLimit);
+        if exhausted {
+            self.alarm(turn, headers, reason);
+        }
+        let known = Complaint::of(reason).filter(|complaint| !ended || !complaint.is_about_reach());
+        let complaint = known.or(ended.then_some(Complaint::Prohibited))?;
+        let rejected =
+            ended || matches!(reason, DropReason::FirewallReject | DropReason::ConnectionCut);
         if turn.direction == Direction::In && !rejected {
             return None;
         }
         let original = Original::new(frame.head(), headers.ok()?)?;
         let policy = &turn.policy.rules.answers;
-        let complaint = complaint.with_size(reason, policy);
-        let is_told = rejected || reason == DropReason::RouteBlackhole;
+        let complaint = match original.key.protocol() {
+            // RFC 5508, REQ-8.
+            Protocol::ICMP | Protocol::ICMPV6 if exhausted => Complaint::Prohibited,
+            _ => complaint.with_size(reason, policy),
+        };
+        let is_told = rejected || exhausted || reason == DropReason::RouteBlackhole;
         if complaint.is_about_reach() && !is_told && !policy.unreachable {
             return None;
         }
@@ -44,6 +60,19 @@ impl<H: Host> Port<H> {
         let sent = self.answers.with(|bucket| bucket.take(policy.rate, turn.now));
         self.counters.answered(sent);
         sent.then_some(answer)
+    }
+
+    /// Tells an observer that no external port was left, unless that was told lately (RFC 6888,
+    /// REQ-11 C).
+    fn alarm(&self, turn: Turn<'_>, headers: Result<&Headers, DropReason>, reason: DropReason) {
+        if self.alarms.with(|bucket| bucket.take(ALARMS, turn.now)) {
+            let key = headers.ok().and_then(Headers::key);
+            self.observer.tell(|| Exhausted {
+                port: self.id,
+                reason: reason as u8,
+                key: key.map(Into::into).unwrap_or_default(),
+            });
+        }
     }
 }
 
@@ -67,9 +96,10 @@ impl Complaint {
             DropReason::TooBigInside | DropReason::TooBigOutside => Self::TooBig { mtu: 0 },
             DropReason::NoRoute | DropReason::RouteBlackhole => Self::NoRoute,
             // What may be there again later (RFC 6888, REQ-11 B).
-            DropReason::NatExhausted | DropReason::NoMapping | DropReason::NoBoundary => {
-                Self::NoHost
-            }
+            DropReason::NatExhausted
+            | DropReason::NatLimit
+            | DropReason::NoMapping
+            | DropReason::NoBoundary => Self::NoHost,
             // By configuration (RFC 5508, REQ-8).
             DropReason::FirewallReject
             | DropReason::ConnectionCut

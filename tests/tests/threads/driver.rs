@@ -126,6 +126,7 @@ impl World {
         add_boundary(&mut host);
         let mut settings = PortSettings::default();
         settings.continuity.tell = false;
+        (settings.answers.per_second, settings.answers.burst) = (0, 0);
         host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
         let [begun, done, steps] = [const { AtomicU64::new(0) }; 3];
         let world = Self { driver: host.driver, clock: Clock::new(), begun, done, steps };

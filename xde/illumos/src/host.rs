@@ -49,6 +49,7 @@ probes! {
     Stamped __dtrace_probe_stamped;
     FlowOpened __dtrace_probe_flow__opened;
     FlowEnded __dtrace_probe_flow__ended;
+    Exhausted __dtrace_probe_exhausted;
     TcpChanged __dtrace_probe_tcp__state;
     NextHop __dtrace_probe_next__hop;
     Published __dtrace_probe_published;

@@ -55,6 +55,7 @@ probes! {
     stamped "stamped"
     flow__opened "flow-opened"
     flow__ended "flow-ended"
+    exhausted "exhausted"
     tcp__state "tcp-state"
     next__hop "next-hop"
     published "published"
