@@ -258,3 +258,218 @@ fn shorter_idle_limits_reach_flows_that_the_sweep_finds() {
          count g5 flows_expired = 1",
     );
 }
+
+#[test]
+fn a_port_forward_that_is_removed_ends_its_connections() {
+    check(
+        r#"rules g5 = dir=in action=allow priority=1
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":8080}]
+         out -> g5.snat udp 4000:6203 => g5 to g5:8083
+         out -> g5.snat udp 4000:6204 => g5 to g5:8084
+         set g5 = nat.forwards=[]
+         # The next packet finds it out, or the sweep does.
+         g5 -> out udp 8083:4000 => out from g5.snat:$p
+         count g5 cut_forward_removed = 1
+         wait 1s
+         count g5 cut_forward_removed = 2
+         flows g5 = 1"#,
+    );
+}
+
+#[test]
+fn a_port_forward_that_changes_keeps_what_it_still_maps_alike() {
+    check(
+        r#"rules g5 = dir=in action=allow priority=1
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":8080}]
+         out -> g5.snat udp 4000:6203 => g5 to g5:8083
+         # Wider, with the same offset.
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6190,"last":6219},"first_port":8070}] idle.udp=200
+         out -> g5.snat udp 4000:6203 => g5 to g5:8083
+         g5 -> out udp 8083:4000 => out from g5.snat:6203
+         out -> g5.snat udp 4000:6213 => g5 to g5:8093
+         # Narrower: what is outside of it ends.
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":8080}]
+         out -> g5.snat udp 4000:6203 => g5 to g5:8083
+         wait 1s
+         count g5 cut_forward_removed = 1
+         count g5 flows_cut = 1"#,
+    );
+}
+
+#[test]
+fn a_port_forward_that_leads_elsewhere_cuts() {
+    check(
+        r#"rules g5 = dir=in action=allow priority=1
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":8080}]
+         out -> g5.snat udp 4000:6203 => g5 to g5:8083
+         out -> g5.snat udp 4000:6204 => g5 to g5:8084
+         set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":9080}]
+         out -> g5.snat udp 4000:6203 => g5 to g5:9083
+         wait 1s
+         count g5 cut_translated_otherwise = 2
+         count g5 flows_cut = 2
+         flows g5 = 1"#,
+    );
+}
+
+#[test]
+fn a_port_forward_on_a_tuple_of_another_port_is_refused_and_changes_nothing() {
+    check(
+        r#"external g5 = snat/1
+         g5 -> out udp 1:80 => out from g5.snat:6144
+         generation g6 = $g
+         refused 6144 set g6 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6144,"last":6144},"first_port":53}]
+         generation g6 = $g
+         out -> g5.snat udp 80:6144 => g5 to g5:1
+         # A free one is g6's from now on, and nobody else gets it.
+         rules g6 = dir=in action=allow priority=1
+         set g6 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6145,"last":6145},"first_port":53}]
+         out -> g6.snat udp 9:6145 => g6 to g6:53
+         external g5 = snat/3
+         set g5 = nat.sequential=true
+         g5 -> out udp 2:80 => out from g5.snat:6146
+         refused 6145 set g5 = nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6145,"last":6145},"first_port":53}]
+         g5 -> out udp 1:80 => out from g5.snat:6144
+         count g5 flows_cut = 0
+         count g6 flows_cut = 0"#,
+    );
+}
+
+#[test]
+fn another_way_to_choose_ports_is_for_new_connections() {
+    check(
+        "set g5 = nat.sequential=true
+         g5 -> out udp 1:80 => out from g5.snat:6144
+         set g5 = nat.sequential=false
+         out -> g5.snat udp 80:6144 => g5 to g5:1
+         g5 -> out udp 2:80 => out from g5.snat:$p
+         set g5 = nat.sequential=true
+         g5 -> out udp 2:80 => out from g5.snat:$p
+         g5 -> out udp 3:80 => out from g5.snat:6145
+         wait 1s
+         flows g5 = 3
+         count g5 flows_cut = 0",
+    );
+}
+
+#[test]
+fn lower_limits_are_for_new_connections() {
+    check(
+        "g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out udp 2:80 => out from g5.snat:$q
+         set g5 = nat.limits.port=1 nat.quarantine.seconds=9 nat.parity=true
+         wait 1s
+         out -> g5.snat udp 80:$p => g5 to g5:1
+         g5 -> out udp 2:80 => out from g5.snat:$q
+         count g5 flows_cut = 0",
+    );
+}
+
+#[test]
+fn a_pool_that_moves_ends_what_has_the_old_addresses() {
+    check(
+        r#"g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out udp 2:80 => out from g5.snat:$q
+         set g5 = nat.ranges=[{"prefix":"192.0.2.99/32","first_port":1024,"last_port":2047}]
+         g5 -> out udp 1:80 => out from g5.snat:$p
+         count g5 flows_cut = 0
+         external g5 =
+         g5 -> out udp 1:80 => out from g5.192.0.2.99:$r
+         wait 1s
+         count g5 cut_pool_moved = 2
+         count g5 flows_cut = 2"#,
+    );
+}
+
+#[test]
+fn an_address_of_its_own_beside_the_pool_is_for_new_connections() {
+    check(
+        "g5 -> out udp 1:80 => out from g5.snat:$p
+         external g5 = snat floating
+         g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out udp 2:80 => out from g5.floating:2
+         count g5 flows_cut = 0
+         # Without the pool.
+         external g5 = floating
+         g5 -> out udp 1:80 => out from g5.floating:1
+         g5 -> out udp 2:80 => out from g5.floating:2
+         count g5 cut_address_gone = 1
+         count g5 flows_cut = 1
+         external g5 = snat
+         g5 -> out udp 2:80 => out from g5.snat:$q
+         wait 1s
+         count g5 cut_address_gone = 3",
+    );
+}
+
+#[test]
+fn a_prefix_that_stands_for_another_one_cuts() {
+    check(
+        r#"external g5 =
+         set g5 = nat.one_to_one=[{"inside":"10.0.0.0/28","external":"203.0.113.64/28"}]
+         g5 -> out udp 1:80 => out from g5.203.0.113.69:1
+         g5 -> out udp 2:80 => out from g5.203.0.113.69:2
+         set g5 = nat.one_to_one=[{"inside":"10.0.0.0/28","external":"203.0.113.80/28"}]
+         g5 -> out udp 1:80 => out from g5.203.0.113.85:1
+         wait 1s
+         count g5 cut_address_gone = 2
+         flows g5 = 1"#,
+    );
+}
+
+#[test]
+fn destinations_that_see_the_guest_itself_from_now_on_see_new_connections() {
+    check(
+        r#"g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out2 udp 2:53 => out from g5.snat:$q
+         set g5 = nat.untranslated=[{"prefix":"198.51.100.8/32"}]
+         g5 -> out udp 1:80 => out from g5.snat:$p
+         g5 -> out2 udp 2:53 => out from g5:2
+         count g5 cut_translated_otherwise = 1
+         count g5 flows_cut = 1"#,
+    );
+}
+
+#[test]
+fn a_source_that_may_not_be_one_any_more_ends() {
+    check(
+        "rules g6 = dir=in action=allow priority=1
+         allow g5 out = transit
+         g5.transit -> g6 udp 1:80 => g6
+         g5 -> g6 udp 1:80 => g6
+         remove g5 out = transit
+         wait 1s
+         g5 -> g6 udp 1:80 => g6
+         count g5 cut_port_changed = 1
+         count g5 flows_cut = 1",
+    );
+}
+
+#[test]
+fn longer_idle_limits_reach_live_connections() {
+    check(
+        "g5 -> out udp 1:80 => out from g5.snat:$p
+         wait 250s
+         set g5 = idle.udp=600
+         wait 300s
+         out -> g5.snat udp 80:$p => g5 to g5:1
+         wait 599s
+         flows g5 = 1
+         wait 2s
+         flows g5 = 0",
+    );
+}
+
+#[test]
+fn a_change_that_is_refused_changes_nothing() {
+    check(
+        r#"g5 -> out udp 1:80 => out from g5.snat:$p
+         generation g5 = $g
+         refused overlap set g5 = idle.udp=200 nat.forwards=[{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":8080},{"protocol":17,"external_ip":"192.0.2.1","external_ports":{"first":6200,"last":6209},"first_port":9080}]
+         refused range set g5 = nat.ranges=[{"prefix":"192.0.2.99/32","first_port":0,"last_port":9}]
+         generation g5 = $g
+         wait 299s
+         out -> g5.snat udp 80:$p => g5 to g5:1
+         count g5 flows_cut = 0"#,
+    );
+}

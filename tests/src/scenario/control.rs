@@ -39,6 +39,7 @@ impl Stage {
             }
             "route" => self.route(rest)?,
             "generation" => self.generation(rest)?,
+            "refused" => self.refused(rest)?,
             _ => {
                 let (subject, value) = rest.split_once('=').ok_or("SUBJECT = VALUE")?;
                 let words: Vec<&str> = subject.split_whitespace().collect();
@@ -47,6 +48,16 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// `WORD LINE`: the line is refused, with this word in the reason.
+    fn refused(&mut self, rest: &str) -> Result<(), String> {
+        let (word, line) = rest.split_once(' ').ok_or("WORD LINE")?;
+        match self.control(line) {
+            Ok(()) => Err("it is not refused".into()),
+            Err(why) if why.contains(word) => Ok(()),
+            Err(why) => Err(format!("no '{word}' in: {why}")),
+        }
     }
 
     /// `GUEST = $NAME`.

@@ -36,6 +36,7 @@
 //! allow g5 out = transit           g5.transit may be a source (out) or a destination (in)
 //! remove g5 out = transit          no longer
 //! set g5 = idle.udp=180 idle.short=true   changes settings, as opteadm does
+//! refused idle set g5 = idle.udp=0 this line is refused, and "idle" is said
 //! flows g5 = 3                     so many flows
 //! leases g5 = 3                    so many external tuples on loan
 //! count g5 flows_cut = 1           a counter
