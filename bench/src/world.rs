@@ -15,9 +15,10 @@ use opte_api::{MacAddr, OpteError, Vni};
 use oxide_vpc_api::config::{BOUNDARY_MAC, GATEWAY_MAC};
 use oxide_vpc_api::mapping::BOUNDARY_VNI;
 use oxide_vpc_api::request::{AddRoute, CreatePort, SetFwRules, SetUnderlay, SetV2b, SetV2p};
+use oxide_vpc_api::settings::IdleSettings;
 use oxide_vpc_api::{
     BoundaryEndpoint, DhcpConfig, ExternalIps, FirewallRule, GuestLocation, IpConfig, PortConfig,
-    PortName, RouteEntry, SnatRange, V2bEntry, V2pEntry,
+    PortName, PortSettings, RouteEntry, SnatRange, V2bEntry, V2pEntry,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -248,7 +249,7 @@ fn port_config(guest: usize, addresses: usize) -> PortConfig {
         ipv4: Some(ip_config(Family::V4, guest, addresses)),
         ipv6: Some(ip_config(Family::V6, guest, addresses)),
         dhcp: DhcpConfig::default(),
-        settings: oxide_vpc_api::PortSettings::default(),
+        settings: short_lived(),
     }
 }
 
@@ -327,4 +328,13 @@ pub fn unrelated_route(index: usize) -> RouteEntry {
 
 fn parse<T: FromStr<Err: core::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error:?}"))
+}
+
+/// Connections end after [`IDLE`], so that measurements need not keep as many of them as the usual
+/// times would have them be.
+fn short_lived() -> PortSettings {
+    let seconds = (IDLE / 1000) as u32;
+    let idle =
+        IdleSettings { udp: seconds, tcp_opening: seconds, short: true, ..Default::default() };
+    PortSettings { idle, ..PortSettings::default() }
 }
