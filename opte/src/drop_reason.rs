@@ -68,6 +68,8 @@ drop_reasons! {
     Congestion = "congestion",
     /// No port of this host has that VNI and MAC address.
     NoPort = "no_port",
+    /// From a host of the underlay that no mapping knows as one with senders of that network.
+    OuterSource = "outer_source",
     /// The port does not take packets now.
     PortState = "port_state",
     /// The source address or MAC is not the guest's.

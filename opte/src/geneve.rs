@@ -29,34 +29,70 @@ pub struct Dialect {
     pub external: u8,
 }
 
-/// Origin of a frame in one comparable word: VNI, external mark, or "from the guest".
+/// Origin of a frame, quick to compare: VNI, external mark, or "from the guest"; and which host of
+/// the underlay has sent it.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Mark(u32);
+pub struct Mark {
+    network: u32,
+    /// Zero if it has not come over the underlay.
+    sender: u32,
+}
+
+/// A host of the underlay by a hash of its address. Hosts may share one; who can choose its source
+/// address so that they do could as well take the other's.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Sender(u32);
+
+impl Sender {
+    /// The host with this address.
+    pub const fn new(ip: Ipv6Addr) -> Self {
+        let bits = ip.to_bits();
+        let high = ((bits >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let low = (bits as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        Self(((high ^ low.rotate_left(17)) >> 32) as u32 | 1)
+    }
+}
 
 impl Mark {
     /// From the guest of the port: no outer headers.
-    pub const GUEST: Self = Self(u32::MAX);
+    pub const GUEST: Self = Self { network: u32::MAX, sender: 0 };
     const EXTERNAL: u32 = 1 << 31;
 
-    /// From the underlay.
-    pub const fn underlay(vni: Vni, external: bool) -> Self {
-        Self(vni.get() | if external { Self::EXTERNAL } else { 0 })
+    /// From the underlay, sent by the host with this address.
+    pub const fn underlay(vni: Vni, external: bool, src: Ipv6Addr) -> Self {
+        let Sender(sender) = Sender::new(src);
+        Self { network: vni.get() | if external { Self::EXTERNAL } else { 0 }, sender }
     }
 
-    /// The word itself.
+    /// From another guest of this host.
+    pub const fn neighbour(vni: Vni) -> Self {
+        Self { network: vni.get(), sender: 0 }
+    }
+
+    /// The same, by whichever host.
+    pub const fn from_anywhere(self) -> Self {
+        Self { sender: 0, ..self }
+    }
+
+    /// The host of the underlay that has sent it. `None` for frames that were never on it.
+    pub const fn sender(self) -> Option<Sender> {
+        if self.sender == 0 { None } else { Some(Sender(self.sender)) }
+    }
+
+    /// All but the host that has sent it, which another host asks about anew.
     pub const fn to_bits(self) -> u32 {
-        self.0
+        self.network
     }
 
-    /// The mark that is this word.
+    /// The mark of these bits.
     pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
+        Self { network: bits, sender: 0 }
     }
 
     /// The virtual network of the sender. `None` for frames from the guest itself and for frames
     /// that come from outside.
     pub const fn sender_vni(self) -> Option<Vni> {
-        match Vni::new(self.0) {
+        match Vni::new(self.network) {
             Ok(vni) => Some(vni),
             Err(_) => None,
         }
@@ -140,7 +176,7 @@ impl OuterFacts {
 
     /// The word that stands for these headers in a flow.
     pub const fn mark(&self) -> Mark {
-        Mark::underlay(self.vni, self.external)
+        Mark::underlay(self.vni, self.external, self.src)
     }
 }
 
@@ -199,8 +235,25 @@ mod tests {
     #[test]
     fn marks_tell_origin() {
         let vni = Vni::new(7).unwrap();
-        assert_eq!(Mark::underlay(vni, false).sender_vni(), Some(vni));
-        assert_eq!(Mark::underlay(vni, true).sender_vni(), None);
+        let [a, b] = [1, 2].map(|last| Ipv6Addr::new(0xfd00, 0, 0, last, 0, 0, 0, 1));
+        assert_eq!(Mark::underlay(vni, false, a).sender_vni(), Some(vni));
+        assert_eq!(Mark::underlay(vni, true, a).sender_vni(), None);
+        assert_eq!(Mark::neighbour(vni).sender_vni(), Some(vni));
         assert_eq!(Mark::GUEST.sender_vni(), None);
+        assert_eq!(Mark::underlay(vni, true, a).sender(), Some(Sender::new(a)));
+        assert_ne!(Mark::underlay(vni, true, a), Mark::underlay(vni, true, b));
+        assert_eq!(Mark::underlay(vni, false, a).from_anywhere(), Mark::neighbour(vni));
+        assert_eq!((Mark::neighbour(vni).sender(), Mark::GUEST.sender()), (None, None));
+    }
+
+    #[test]
+    fn hosts_of_a_fleet_are_told_apart() {
+        let address = |number: u32| {
+            let [rack, sled] = [(number >> 6) as u16, (number & 63) as u16];
+            Ipv6Addr::new(0xfd00, 0x1122, 0x3344, 0x100 + rack, sled, 0, 0, 1 + sled % 3)
+        };
+        let senders: std::collections::BTreeSet<_> =
+            (0..4096).map(|number| Sender::new(address(number))).collect();
+        assert!(senders.len() >= 4094, "{}", senders.len());
     }
 }

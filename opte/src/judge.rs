@@ -10,6 +10,7 @@
 //! stands as it is, or the connection ends.
 
 use crate::cut::CutReason;
+use crate::drop_reason::DropReason;
 use crate::edit::HeaderEdit;
 use crate::flow::Flow;
 use crate::flow_key::FlowKey;
@@ -70,6 +71,8 @@ pub struct Passage {
     pub allowed_by: Option<RuleId>,
     /// Which of several equal ways it takes.
     pub way: Option<Way>,
+    /// This was the walk of a packet at hand.
+    own: bool,
 }
 
 /// What a policy says of a connection.
@@ -136,8 +139,10 @@ fn walk_again(rules: &PolicyRules, facts: &FlowFacts, own: Option<Bytes<'_>>) ->
     let mut walk = Walk::new(rules, direction, facts.opening, choice, Some(connection), own);
     walk.origin(facts.mark);
     match walk.try_run() {
-        // What answers packets does not judge connections.
+        // What answers packets does not judge connections. The packet has its own walk after this.
         Ok(walk::Passed::Reply(_)) if own.is_some() => return walk_again(rules, facts, None),
+        // Nor does the host that a packet comes from.
+        Err(DropReason::OuterSource) if own.is_some() => return walk_again(rules, facts, None),
         Ok(_) => {}
         Err(reason) => return Sentence::cut(walk.cut.unwrap_or(CutReason::of(reason))),
     }
@@ -148,7 +153,12 @@ fn walk_again(rules: &PolicyRules, facts: &FlowFacts, own: Option<Bytes<'_>>) ->
     let judgement = walk.drain.map_or(Judgement::Keep, Judgement::Drain);
     Sentence {
         judgement,
-        passage: Some(Passage { edit: walk.edit, allowed_by: walk.allowed_by, way: walk.way }),
+        passage: Some(Passage {
+            edit: walk.edit,
+            allowed_by: walk.allowed_by,
+            way: walk.way,
+            own: own.is_some(),
+        }),
     }
 }
 
@@ -225,7 +235,7 @@ impl<H: Host> Port<H> {
         flow.set_allowed_by(sentence.passage.and_then(|passage| passage.allowed_by));
         flow.set_way(sentence.passage.and_then(|passage| passage.way));
         flow.set_judged(policy.generation);
-        Ok(own.and(sentence.passage).map(|passage| passage.edit))
+        Ok(sentence.passage.filter(|passage| passage.own).map(|passage| passage.edit))
     }
 
     /// A flow that was just entered is still right. If there is another policy by now, who swept

@@ -188,7 +188,10 @@ impl<H: Host> Port<H> {
         let sentence = judge(&policy.rules, &self.facts(&flow));
         let side = self.flows.snapshot(&flow, direction);
         let stored = side.and_then(|side| side.stored).zip(headers);
-        let holds = stored.filter(|(stored, headers)| stored.holds(policy.generation, headers));
+        // Who describes a packet does not say which host of the underlay brings it.
+        let holds = stored.filter(|(stored, headers)| {
+            stored.generation == policy.generation && stored.transform.is_for_any_sender(headers)
+        });
         let stored = holds.map(|(stored, _)| stored.transform.to_string());
         Some(TracedFlow { flow, sentence, stored })
     }

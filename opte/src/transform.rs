@@ -157,6 +157,12 @@ impl Transform {
         self.path.mark == headers.mark && self.path.old_macs == headers.macs
     }
 
+    /// The same, whichever host of the underlay has sent the packet.
+    pub fn is_for_any_sender(&self, headers: &Headers) -> bool {
+        self.path.mark.from_anywhere() == headers.mark.from_anywhere()
+            && self.path.old_macs == headers.macs
+    }
+
     /// Rewrites the inner headers of `frame` in place, and tells the host the rest by `rewrite`.
     #[inline]
     pub fn apply(

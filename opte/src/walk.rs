@@ -156,6 +156,11 @@ impl<'a> Walk<'a> {
         self.mark = mark;
     }
 
+    /// There is a packet at hand. Without one a connection is judged.
+    pub const fn has_packet(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     /// Adds an edit; later layers see the packet as it leaves it.
     pub fn edit(&mut self, edit: HeaderEdit) {
         self.edit = self.edit.then(edit);

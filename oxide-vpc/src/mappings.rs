@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 use core::ops::Bound;
+use opte::geneve::{Mark, Sender};
 use opte::prefix_map::PrefixMap;
 use opte_api::{IpCidr, OpteError, Vni};
 use oxide_vpc_api::multicast::{M2pEntry, MAX_GROUPS, is_underlay_group};
@@ -30,6 +31,8 @@ pub struct Mappings {
     guests: RedBlackTreeMapSync<(Vni, IpAddr), GuestLocation>,
     boundary: PrefixMap<Vec<BoundaryEndpoint>>,
     groups: RedBlackTreeMapSync<IpAddr, Ipv6Addr>,
+    /// In how many entries a host is: as one with guests of a network, or as a way out (`None`).
+    senders: RedBlackTreeMapSync<(Option<Vni>, Sender), u32>,
 }
 
 impl Mappings {
@@ -41,6 +44,27 @@ impl Mappings {
     /// The ways out towards `dst`: those of the longest prefix that holds it.
     pub fn boundary(&self, dst: IpAddr) -> Option<&[BoundaryEndpoint]> {
         self.boundary.longest(dst).map(Vec::as_slice)
+    }
+
+    /// What has this mark comes from where it may: from a host with guests of that network, if not
+    /// from outside; else from one that is a way out. On this host nobody asks.
+    pub fn knows_sender(&self, mark: Mark) -> bool {
+        let known = |sender| self.senders.contains_key(&(mark.sender_vni(), sender));
+        mark.sender().is_none_or(known)
+    }
+
+    fn count_sender(&mut self, vni: Option<Vni>, ip: Ipv6Addr) {
+        let key = (vni, Sender::new(ip));
+        let count = self.senders.get(&key).copied().unwrap_or_default();
+        self.senders.insert_mut(key, count.saturating_add(1));
+    }
+
+    fn discount_sender(&mut self, vni: Option<Vni>, ip: Ipv6Addr) {
+        let key = (vni, Sender::new(ip));
+        match self.senders.get(&key).copied() {
+            Some(count @ 2..) => self.senders.insert_mut(key, count - 1),
+            _ => drop(self.senders.remove_mut(&key)),
+        }
     }
 
     /// The guest is known to be there already.
@@ -99,7 +123,13 @@ impl Mappings {
         if self.guests.size() >= MAX_V2P && !self.guests.contains_key(&key) {
             return Err(OpteError::Limit { what: "v2p mappings".into(), limit: MAX_V2P as u64 });
         }
-        Ok(Self { guests: self.guests.insert(key, entry.location), ..self.clone() })
+        let mut next = self.clone();
+        if let Some(old) = self.guests.get(&key) {
+            next.discount_sender(Some(entry.vni), old.underlay_ip);
+        }
+        next.count_sender(Some(entry.vni), entry.location.underlay_ip);
+        next.guests.insert_mut(key, entry.location);
+        Ok(next)
     }
 
     /// These mappings without that of a guest, if it is as given.
@@ -108,7 +138,10 @@ impl Mappings {
         if self.guests.get(&key) != Some(&entry.location) {
             return (self.clone(), Removal::Absent);
         }
-        (Self { guests: self.guests.remove(&key), ..self.clone() }, Removal::Removed)
+        let mut next = self.clone();
+        next.discount_sender(Some(entry.vni), entry.location.underlay_ip);
+        next.guests.remove_mut(&key);
+        (next, Removal::Removed)
     }
 
     /// Guests in order: all, or those behind one that need not be there.
@@ -159,6 +192,10 @@ impl Mappings {
 
     fn with_endpoints(&self, prefix: IpCidr, endpoints: Vec<BoundaryEndpoint>) -> Self {
         let mut next = self.clone();
+        for old in self.boundary.get(prefix).into_iter().flatten() {
+            next.discount_sender(None, old.underlay_ip);
+        }
+        endpoints.iter().for_each(|new| next.count_sender(None, new.underlay_ip));
         if endpoints.is_empty() {
             next.boundary.remove(prefix);
         } else {
@@ -235,6 +272,42 @@ mod tests {
     }
 
     #[test]
+    fn senders_are_known_while_an_entry_names_them() {
+        let vni = Vni::new(7).unwrap();
+        let host = |last: u16| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last);
+        let guest = |ip: &str, last| V2pEntry {
+            vni,
+            ip: ip.parse().unwrap(),
+            location: GuestLocation { mac: opte_api::MacAddr::default(), underlay_ip: host(last) },
+        };
+        let inside =
+            |maps: &Mappings, last| maps.knows_sender(Mark::underlay(vni, false, host(last)));
+        let outside =
+            |maps: &Mappings, last| maps.knows_sender(Mark::underlay(vni, true, host(last)));
+        let mut maps = Mappings::default();
+        assert!(!inside(&maps, 1) && maps.knows_sender(Mark::neighbour(vni)));
+        for entry in [guest("10.0.0.1", 1), guest("10.0.0.2", 1), guest("10.0.0.2", 1)] {
+            maps = maps.with_guest(&entry).unwrap();
+        }
+        assert!(inside(&maps, 1) && !outside(&maps, 1));
+        let other = Mark::underlay(Vni::new(8).unwrap(), false, host(1));
+        assert!(!maps.knows_sender(other));
+        // One guest moves, the other goes.
+        maps = maps.with_guest(&guest("10.0.0.2", 2)).unwrap();
+        assert!(inside(&maps, 1) && inside(&maps, 2));
+        maps = maps.without_guest(&guest("10.0.0.1", 1)).0;
+        assert!(!inside(&maps, 1) && inside(&maps, 2));
+        for prefix in ["0.0.0.0/0", "::/0"] {
+            maps = maps.with_boundary(&entry(prefix, &[5, 6])).unwrap();
+        }
+        assert!(outside(&maps, 5) && !inside(&maps, 5));
+        maps = maps.without_boundary(&entry("::/0", &[5])).0;
+        assert!(outside(&maps, 5));
+        maps = maps.without_boundary(&entry("0.0.0.0/0", &[5])).0;
+        assert!(!outside(&maps, 5) && outside(&maps, 6));
+    }
+
+    #[test]
     fn endpoints_add_up() {
         let maps = Mappings::default().with_boundary(&entry("::/0", &[2])).unwrap();
         let maps = maps.with_boundary(&entry("::/0", &[1, 2])).unwrap();
@@ -242,5 +315,12 @@ mod tests {
         let (maps, _) = maps.without_boundary(&entry("::/0", &[1]));
         assert_eq!(maps.boundaries_after(None).next().unwrap(), entry("::/0", &[2]));
         assert!(maps.with_boundary(&entry("::/0", &[])).is_err());
+        // One with another VNI is another one.
+        let mut twin = entry("::/0", &[2]);
+        twin.endpoints[0].vni = Vni::new(98).unwrap();
+        let both = maps.with_boundary(&twin).unwrap();
+        assert_eq!(both.boundary("::1".parse().unwrap()).unwrap().len(), 2);
+        let (maps, _) = both.without_boundary(&twin);
+        assert_eq!(maps.boundaries_after(None).next().unwrap(), entry("::/0", &[2]));
     }
 }

@@ -76,6 +76,7 @@ pub fn layer(config: &PortConfig, shares: &[Gateways]) -> Layer {
         clamps: config.settings.gateways.clamp_mss.iter().copied().map(GatewayId).collect(),
     };
     let decapsulate = Decapsulate {
+        known_senders: config.settings.way.known_senders,
         cares: Cares::new(config, Direction::In),
         clamps: !config.settings.gateways.clamp_mss.is_empty(),
         passed: passed(config, shares),
@@ -242,6 +243,7 @@ impl Act for Encapsulate {
 }
 
 struct Decapsulate {
+    known_senders: bool,
     cares: Cares,
     /// There are gateways that clamp, beside what the port does.
     clamps: bool,
@@ -249,8 +251,23 @@ struct Decapsulate {
     passed: BTreeSet<IpAddr>,
 }
 
+impl Decapsulate {
+    /// Packets to groups come from wherever they are copied. What came from a host that was known
+    /// does not end a connection when the host is known no more: its packets end, one by one.
+    fn may_come(&self, walk: &Walk<'_>) -> Result<(), DropReason> {
+        let to_group = || walk.key().is_some_and(|key| key.dst().is_multicast());
+        if !self.known_senders || !walk.has_packet() || to_group() {
+            return Ok(());
+        }
+        let maps: Option<&Mappings> = walk.host_tables();
+        let known = maps.is_some_and(|maps| maps.knows_sender(walk.mark));
+        known.then_some(()).ok_or(DropReason::OuterSource)
+    }
+}
+
 impl Act for Decapsulate {
     fn act(&self, walk: &mut Walk<'_>) -> Result<(), DropReason> {
+        self.may_come(walk)?;
         let sender = walk.mark.sender_vni();
         if let Some(vni) = sender {
             walk.meta.set(PEER_VNI, vni);

@@ -211,6 +211,14 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             (Out, to_outside().bytes())
         }
         DropReason::Spoofed => (Out, Packet { src: LOCAL.ip(true), ..to_outside() }.bytes()),
+        DropReason::OuterSource => {
+            world.rules(&["dir=in action=allow priority=1"]);
+            world.settings(|settings| settings.way.known_senders = true);
+            world.must_pass(In, tunnel().around(&from_peer().bytes()));
+            // The same connection, but from the boundary, where no guest is.
+            let tunnel = Tunnel { src: BOUNDARY, ..tunnel() };
+            (In, tunnel.around(&from_peer().bytes()))
+        }
         DropReason::NotForGuest => {
             world.rules(&["dir=in action=allow priority=1"]);
             let packet = Packet { dst: LOCAL.ip(true), ..from_peer() };

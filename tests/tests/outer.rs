@@ -7,9 +7,12 @@
 use opte::frame::FlatFrame;
 use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, Tunnel, checksums};
-use opte_tests::setting::{FAMILIES, Guest, HOSTS, add_boundary, add_guest, add_peer, outside};
-use oxide_vpc_api::PortSettings;
-use oxide_vpc_api::request::{SetFwRules, SetPortSettings};
+use opte_tests::setting::{
+    BOUNDARY, FAMILIES, Guest, HOSTS, add_boundary, add_guest, add_peer, boundary, everywhere,
+    outside,
+};
+use oxide_vpc_api::request::{ClearV2b, SetFwRules, SetPortSettings};
+use oxide_vpc_api::{PortSettings, V2bEntry};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
 
@@ -111,6 +114,59 @@ fn congestion_in_the_underlay_reaches_the_guest() {
             assert_eq!(seen, expected.map(|ecn| 0x28 | ecn), "{inner:02b} in {outer:02b}");
         }
     }
+}
+
+/// What becomes of a datagram that the underlay host `src` brings, of the peer or from outside.
+fn comes(
+    host: &mut Hypervisor,
+    src: std::net::Ipv6Addr,
+    external: bool,
+) -> Result<(), &'static str> {
+    let from = if external { outside(true) } else { PEER.ip(true) };
+    let body = Body::Udp { ports: [53, 1000], checksum: true };
+    let packet = Packet::new([PEER.mac(), GUEST.mac()], [from, GUEST.ip(true)], body);
+    let tunnel = Tunnel::new(&src.to_string(), &HOSTS[0].to_string(), 100);
+    let tunnel = if external { tunnel.external() } else { tunnel };
+    host.events();
+    match host.from_underlay(FlatFrame::new(tunnel.around(&packet.bytes()))).pop() {
+        Some(Left::Guest(..)) => Ok(()),
+        _ => Err(host.drops()[0].name()),
+    }
+}
+
+#[test]
+fn packets_come_from_hosts_that_the_mappings_name_if_that_is_set() {
+    const STRANGER: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 7, 7);
+    let mut host = host();
+    assert_eq!(comes(&mut host, STRANGER, false), Ok(()), "by default");
+    assert_eq!(comes(&mut host, STRANGER, true), Ok(()), "by default");
+    let mut settings = PortSettings::default();
+    settings.way.known_senders = true;
+    host.request(&SetPortSettings { port: GUEST.port(), settings }).unwrap();
+    for (src, inside, from_outside) in [
+        (STRANGER, Err("outer_source"), Err("outer_source")),
+        (HOSTS[1], Ok(()), Err("outer_source")),
+        (BOUNDARY, Err("outer_source"), Ok(())),
+    ] {
+        // The first time by the rules, then perhaps by a stored transform: each holds for the host
+        // that was checked, and for no other.
+        for _ in 0..2 {
+            assert_eq!(comes(&mut host, src, false), inside, "{src}");
+            assert_eq!(comes(&mut host, src, true), from_outside, "{src} from outside");
+        }
+    }
+    // Stragglers of a guest that has moved end nothing.
+    add_peer(&mut host, PEER, 0);
+    assert_eq!(comes(&mut host, HOSTS[1], false), Err("outer_source"));
+    assert_eq!(comes(&mut host, HOSTS[0], false), Ok(()));
+    add_peer(&mut host, PEER, 1);
+    assert_eq!(comes(&mut host, HOSTS[1], false), Ok(()));
+    for ipv4 in FAMILIES {
+        let entry = V2bEntry { prefix: everywhere(ipv4), endpoints: vec![boundary()] };
+        assert_eq!(comes(&mut host, BOUNDARY, true), Ok(()));
+        host.request(&ClearV2b { entry }).unwrap();
+    }
+    assert_eq!(comes(&mut host, BOUNDARY, true), Err("outer_source"));
 }
 
 #[test]

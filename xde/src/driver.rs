@@ -250,7 +250,7 @@ impl<H: Host> Driver<H> {
         match self.local_guest(snapshot, &frame, rewrite, outer) {
             Ok(Some(place)) => {
                 let mut batch = Arrivals::default();
-                let mark = Mark::underlay(outer.vni, false);
+                let mark = Mark::neighbour(outer.vni);
                 let headers = parse(&frame, rewrite.strip.into(), mark);
                 let refused = batch.deliver(&Look::new(place, headers), frame, now, out);
                 batch.flush();
@@ -278,7 +278,7 @@ impl<H: Host> Driver<H> {
         let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
         let inner = frame.rewritten(&Rewrite { outer: None, ..*rewrite });
         match self.local_guest(snapshot, frame, rewrite, outer) {
-            Ok(Some(place)) => give(place, inner, Mark::underlay(outer.vni, false), now, out),
+            Ok(Some(place)) => give(place, inner, Mark::neighbour(outer.vni), now, out),
             Ok(None) => out.answer(inner, outer),
             Err(reason) => self.refuse(reason),
         }

@@ -35,7 +35,8 @@ pub(crate) fn packet<H: Host>(
         }
         (Direction::In, origin) => {
             let vni = origin.and_then(|origin| origin.vni).unwrap_or(config.vni);
-            Mark::underlay(vni, origin.is_some_and(|origin| origin.external))
+            let external = origin.is_some_and(|origin| origin.external);
+            Mark::underlay(vni, external, config.underlay_ip).from_anywhere()
         }
     };
     let bytes = match request.packet {

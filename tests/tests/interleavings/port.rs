@@ -19,7 +19,7 @@ use opte::tcp::{TcpFlags, TcpState};
 use opte_api::{Direction, Protocol};
 use opte_tests::hypervisor::TestHost;
 use opte_tests::packets::{Body, Packet, checksums};
-use opte_tests::setting::{Guest, VPC, boundary, everywhere, outside, route, vni};
+use opte_tests::setting::{BOUNDARY, Guest, VPC, boundary, everywhere, outside, route, vni};
 use oxide_vpc::{Mappings, VpcPort};
 use oxide_vpc_api::{ExternalIps, GatewayMap, RouterTarget, SnatRange, V2bEntry};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl World {
         let mut frame = FlatFrame::new(packet.bytes());
         let mark = match way {
             Direction::Out => Mark::GUEST,
-            Direction::In => Mark::underlay(vni(VPC), true),
+            Direction::In => Mark::underlay(vni(VPC), true, BOUNDARY),
         };
         let headers = Headers::parse(&frame.bytes, frame.bytes.len(), 0, mark).unwrap();
         let turn = Turn { policy, direction: way, now, cell: None };

@@ -32,7 +32,7 @@ impl<H: Host> Driver<H> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
-        let mark = Mark::underlay(outer.vni, false);
+        let mark = Mark::neighbour(outer.vni);
         let sent = || {
             let headers = parse(&frame, rewrite.strip.into(), mark)?;
             let (source, group) = ends(&headers)?;

@@ -25,6 +25,9 @@ pub struct WaySettings {
     pub visible_hop: bool,
     /// The underlay sees the guest's DSCP (RFC 2983); ECN it always sees (RFC 6040).
     pub copy_dscp: bool,
+    /// Packets come only from hosts of the underlay that the mappings name: of guests of the
+    /// sender's network, or of ways out for what comes from outside.
+    pub known_senders: bool,
 }
 
 impl WaySettings {
