@@ -60,7 +60,7 @@ named! {
         NoEntry = "drop_no_entry",
         /// A protocol or message without ports; no entry takes all of the address.
         NoPorts = "drop_no_ports",
-        /// A later fragment, which shows no ports; no entry takes all of the address.
+        /// A later fragment of a shared address, of which the first has not come in time.
         Fragment = "drop_fragment",
         /// The packet quoted inside an ICMP error does not fit the error.
         BadQuote = "drop_bad_quote",
@@ -116,6 +116,10 @@ named! {
         TooBigTold = "icmp_too_big",
         /// ICMP errors not sent, because there were too many.
         ErrorsLimited = "icmp_rate_limited",
+        /// Later fragments that came before the first, and waited for it.
+        FragmentsHeld = "fragments_held",
+        /// Datagrams of which the first fragment was forgotten early, because there were too many.
+        FragmentsForgotten = "fragments_forgotten",
     }
 }
 

@@ -21,12 +21,14 @@
 //! * no bytes of a packet or a request cause a panic;
 //! * a packet that is not sent on, not answered and not ignored has a [`BoundaryDrop`], counted
 //!   once, at the one exit of each of the two functions;
+//! * later fragments of shared addresses follow the first ([`fragments`]);
 //! * what is sent on has lost one hop, and nothing else of its IP packet has changed;
 //! * nothing goes out for a host that does not own the source, and nothing is sent about an
 //!   address that is not in the table.
 
 mod control;
 mod counters;
+pub mod fragments;
 mod icmp_error;
 mod neighbour;
 mod outside;
@@ -42,6 +44,8 @@ pub use counters::{BoundaryDrop, BoundaryEvent, Counters};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
+use fragments::{Fragments, Waited};
 use icmp_error::Complaint;
 use opte::answer::{Bucket, Rate, TRAFFIC_CLASS};
 use opte::flow_key::KeyHasher;
@@ -51,7 +55,7 @@ use opte::wire::{ETHER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ether};
 use opte_api::{MacAddr, Vni};
 use oxide_vpc::overlay::EXTERNAL_MARK;
 use oxide_vpc_api::BoundaryNat;
-use packet::{End, Packet};
+use packet::{End, Packet, Part, Selector, Tuple};
 use table::NatTable;
 use zerocopy::IntoBytes;
 
@@ -103,6 +107,8 @@ pub enum Verdict {
     },
     /// The packet ends here, and the boundary itself sends something.
     Answer(Answer),
+    /// A fragment that waits for the first one of its datagram: [`Boundary::waited`] gives it back.
+    Held,
     /// Not for the boundary: the kernel of the host has seen it too.
     Ignore,
     /// The packet ends here; the reason has been counted.
@@ -136,6 +142,8 @@ pub struct Boundary<H: Host> {
     hasher: KeyHasher,
     counters: Counters,
     state: H::Lock<State>,
+    /// Fragments have waited long enough.
+    ready: AtomicBool,
 }
 
 /// What changes. One lock holds all of it, so that a packet sees one state of everything.
@@ -143,15 +151,17 @@ struct State {
     table: NatTable,
     outside: Outside,
     errors: Bucket,
+    fragments: Fragments,
 }
 
 impl<H: Host> Boundary<H> {
     /// A boundary with an empty table and no addresses of its own. `seed` keys the hash that
     /// spreads flows over outer source ports.
     pub fn new(config: Config, seed: u64) -> Self {
-        let (table, outside, errors) = Default::default();
-        let state = H::Lock::new(State { table, outside, errors });
-        Self { config, hasher: KeyHasher::new(seed), counters: Counters::default(), state }
+        let (table, outside, errors, fragments) = Default::default();
+        let state = H::Lock::new(State { table, outside, errors, fragments });
+        let (counters, ready) = Default::default();
+        Self { config, hasher: KeyHasher::new(seed), counters, state, ready }
     }
 
     /// Tells the addresses of the outside interface, at start and whenever they change.
@@ -177,12 +187,74 @@ impl<H: Host> Boundary<H> {
         self.account(decided)
     }
 
+    /// A fragment that has waited for the first one of its datagram, which has passed now: it is to
+    /// be given as it came once more. To be asked after each packet, until there is none.
+    pub fn waited(&self) -> Option<Waited> {
+        if !self.ready.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.state.with(|state| {
+            let waited = state.fragments.ready();
+            self.ready.store(waited.is_some(), Ordering::Relaxed);
+            waited
+        })
+    }
+
     /// The one exit: no packet is dropped without being counted here.
     fn account(&self, decided: Result<Verdict, BoundaryDrop>) -> Verdict {
         decided.unwrap_or_else(|reason| {
             self.counters.dropped(reason);
             Verdict::Drop(reason)
         })
+    }
+
+    /// The entry of the guest at one end of `packet`. A later fragment has that of the first, if no
+    /// entry takes all of the address.
+    fn entry(
+        state: &State,
+        (packet, bytes): (&Packet, &[u8]),
+        end: End,
+        host: Option<Ipv6Addr>,
+        now: Moment,
+    ) -> Result<BoundaryNat, BoundaryDrop> {
+        let tuple = packet.tuple(bytes, end)?;
+        match state.table.find(&tuple) {
+            Err(BoundaryDrop::Fragment) => {
+                let selector = state.fragments.shown(&packet.datagram(host), end, now);
+                let selector = selector.ok_or(BoundaryDrop::Fragment)?;
+                state.table.find(&Tuple { selector, ..tuple })
+            }
+            found => found,
+        }
+    }
+
+    /// A later fragment to or from an address of the table waits for the first.
+    fn hold(
+        &self,
+        state: &mut State,
+        packet: &Packet,
+        waited: Waited,
+        now: Moment,
+    ) -> Result<Verdict, BoundaryDrop> {
+        let datagram = packet.datagram(waited.from.map(|(host, _)| host));
+        state.fragments.wait(datagram, waited, now, &self.counters).map(|()| Verdict::Held)
+    }
+
+    /// A packet has passed. If it is a first fragment, later ones follow it.
+    fn passed(
+        &self,
+        state: &mut State,
+        (packet, bytes): (&Packet, &[u8]),
+        host: Option<Ipv6Addr>,
+        now: Moment,
+    ) {
+        if packet.part != Part::FirstFragment {
+            return;
+        }
+        let shown = [End::Source, End::Destination]
+            .map(|end| packet.tuple(bytes, end).map_or(Selector::NoPort, |tuple| tuple.selector));
+        state.fragments.passed(packet.datagram(host), shown, now, &self.counters);
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     /// Answers `packet`, if it may be answered, with an ICMP error: through the underlay if it

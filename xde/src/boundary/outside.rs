@@ -5,6 +5,7 @@
 //! The way in: frames of the outside link, to hypervisor hosts.
 
 use super::counters::{BoundaryDrop, BoundaryEvent};
+use super::fragments::Waited;
 use super::icmp_error::Complaint;
 use super::packet::{End, Packet, may_cross};
 use super::{Answer, Boundary, State, Verdict, neighbour, wire};
@@ -70,10 +71,17 @@ impl<H: Host> Boundary<H> {
         if !may_cross(packet.addr(End::Source)) {
             return Err(BoundaryDrop::BadSource);
         }
-        let entry = state.table.find(&packet.tuple(bytes, End::Destination)?)?;
+        let entry = match Self::entry(state, (&packet, bytes), End::Destination, None, now) {
+            Err(BoundaryDrop::Fragment) => {
+                let waited = Waited { bytes: frame.to_vec(), from: None };
+                return self.hold(state, &packet, waited, now);
+            }
+            found => found?,
+        };
         if packet.hop_limit <= 1 {
             return self.complain(state, Complaint::HopLimit, &packet, bytes, None, now);
         }
+        self.passed(state, (&packet, bytes), None, now);
         self.encapsulate(&entry, &packet, frame, 0)
     }
 

@@ -9,6 +9,7 @@
 //! at most the bytes given. Of a packet quoted inside an ICMP error only a front is there.
 
 use super::counters::BoundaryDrop;
+use super::fragments::Datagram;
 use super::wire::{self, Ports};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte::checksum::{Delta, Sum};
@@ -81,6 +82,8 @@ pub(super) struct Packet {
     pub traffic_class: u8,
     pub hop_limit: u8,
     pub part: Part,
+    /// Identification of a fragment.
+    id: u32,
     /// May not be cut into fragments: always so in IPv6.
     pub atomic: bool,
     /// Bytes of the packet, its IP header included and padding behind it not.
@@ -136,6 +139,11 @@ impl Packet {
             _ => self.selector(bytes, guest)?,
         };
         Ok(Tuple { ip, selector })
+    }
+
+    /// The datagram that it is a fragment of, if it is one.
+    pub fn datagram(&self, host: Option<Ipv6Addr>) -> Datagram {
+        Datagram { addrs: self.addrs, protocol: self.protocol, id: self.id, host }
     }
 
     /// The key that spreads flows over paths. All fragments of a datagram take one path.
@@ -199,7 +207,7 @@ impl End {
         self.of(Self::Destination, Self::Source)
     }
 
-    fn of<T>(self, src: T, dst: T) -> T {
+    pub fn of<T>(self, src: T, dst: T) -> T {
         match self {
             Self::Source => src,
             Self::Destination => dst,
@@ -227,6 +235,7 @@ fn ipv4(bytes: &[u8], extent: Extent) -> Result<Packet, BoundaryDrop> {
         traffic_class: header.tos,
         hop_limit: header.ttl,
         part: part(fragment & 0x1fff, fragment & MORE_FRAGMENTS != 0),
+        id: header.id.get().into(),
         atomic: fragment & DO_NOT_FRAGMENT != 0,
         len: header.total_len.get().into(),
         transport,
@@ -241,6 +250,7 @@ fn ipv6(bytes: &[u8]) -> Result<Packet, BoundaryDrop> {
         traffic_class: (header.first.get() >> 20) as u8,
         hop_limit: header.hop_limit,
         part: Part::Whole,
+        id: 0,
         atomic: true,
         len: IPV6_LEN + usize::from(header.payload_len.get()),
         transport: IPV6_LEN,
@@ -255,6 +265,7 @@ fn ipv6(bytes: &[u8]) -> Result<Packet, BoundaryDrop> {
         if kind == FRAGMENT {
             let fragment = extension.fragment.get();
             packet.part = part(fragment >> 3, fragment & 1 != 0);
+            packet.id = extension.id.get();
             len = size_of::<Extension>();
         }
         packet.protocol = Protocol(extension.next);

@@ -5,11 +5,12 @@
 //! The way out: Geneve packets of hypervisor hosts, to the outside.
 
 use super::counters::{BoundaryDrop, BoundaryEvent};
+use super::fragments::Waited;
 use super::icmp_error::Complaint;
-use super::packet::{End, Packet, Tuple, may_cross};
+use super::packet::{End, Packet, may_cross};
 use super::table::NatTable;
 use super::{Boundary, State, Verdict, packet, wire};
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 use opte::drop_reason::DropReason;
 use opte::ecn;
 use opte::geneve::OuterFacts;
@@ -47,7 +48,15 @@ impl<H: Host> Boundary<H> {
             return Err(BoundaryDrop::WrongInnerMac);
         }
         let packet = Packet::in_frame(ether.ether_type.get(), bytes)?;
-        let sender = sender(&state.table, &packet.tuple(bytes, End::Source)?, source)?;
+        let host = Some(source);
+        let whole = (&packet, bytes);
+        let found = Self::entry(state, whole, End::Source, host, now);
+        let sender = sender(&state.table, packet.addr(End::Source), found, source);
+        if sender == Err(BoundaryDrop::Fragment) {
+            let waited = Waited { bytes: datagram.to_vec(), from: Some((source, class)) };
+            return self.hold(state, &packet, waited, now);
+        }
+        let sender = sender?;
         let destination = packet.addr(End::Destination);
         if !may_cross(destination) {
             return Err(BoundaryDrop::BadDestination);
@@ -58,8 +67,13 @@ impl<H: Host> Boundary<H> {
         }
         // To the external address of another guest: nobody outside would send it back to us.
         let hairpin = state.table.has(destination);
-        let hairpin = hairpin.then(|| packet.tuple(bytes, End::Destination)).transpose()?;
-        let hairpin = hairpin.map(|tuple| state.table.find(&tuple)).transpose()?;
+        let hairpin = hairpin.then(|| Self::entry(state, whole, End::Destination, host, now));
+        if hairpin == Some(Err(BoundaryDrop::Fragment)) {
+            let waited = Waited { bytes: datagram.to_vec(), from: Some((source, class)) };
+            return self.hold(state, &packet, waited, now);
+        }
+        let hairpin = hairpin.transpose()?;
+        self.passed(state, whole, host, now);
         if ecn::matters(class) {
             ecn::decapsulate(frame, ETHER_LEN, class).map_err(|_| BoundaryDrop::Congestion)?;
         }
@@ -75,11 +89,16 @@ impl<H: Host> Boundary<H> {
     }
 }
 
-/// The entry that lets the hypervisor host `source` send from `tuple`.
-fn sender(table: &NatTable, tuple: &Tuple, source: Ipv6Addr) -> Result<BoundaryNat, BoundaryDrop> {
-    match table.find(tuple) {
+/// The entry that lets the hypervisor host `source` send from `ip`, if what was found does.
+fn sender(
+    table: &NatTable,
+    ip: IpAddr,
+    found: Result<BoundaryNat, BoundaryDrop>,
+    source: Ipv6Addr,
+) -> Result<BoundaryNat, BoundaryDrop> {
+    match found {
         Ok(entry) if entry.underlay_ip == source => Ok(entry),
-        Err(reason @ (BoundaryDrop::Fragment | BoundaryDrop::NoPorts)) if table.has(tuple.ip) => {
+        Err(reason @ (BoundaryDrop::Fragment | BoundaryDrop::NoPorts)) if table.has(ip) => {
             Err(reason)
         }
         _ => Err(BoundaryDrop::ForeignSource),

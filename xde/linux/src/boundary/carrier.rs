@@ -69,6 +69,7 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
                 frame.set_offload(offload);
             }
             self.carry_out(verdict, frame, now);
+            self.carry_waited(now);
         }
         self.flush_outside();
         self.underlay.send(&mut self.outbox, &self.counters);
@@ -86,14 +87,27 @@ impl<H: Host, U: Underlay> Carrier<H, U> {
         for (source, mut frame) in frames {
             let verdict = self.boundary.from_underlay(source, frame.bytes_mut(), now);
             self.carry_out(verdict, frame, now);
+            self.carry_waited(now);
         }
         self.flush_outside();
         self.underlay.send(&mut self.outbox, &self.counters);
     }
 
+    /// Fragments that have waited come anew, behind the first one of their datagram.
+    fn carry_waited(&mut self, now: Moment) {
+        while let Some(waited) = self.boundary.waited() {
+            let mut frame = self.landings.pool().packet_of(&waited.bytes);
+            let verdict = match waited.from {
+                None => self.boundary.from_outside(frame.bytes_mut(), now),
+                Some(source) => self.boundary.from_underlay(source, frame.bytes_mut(), now),
+            };
+            self.carry_out(verdict, frame, now);
+        }
+    }
+
     fn carry_out(&mut self, verdict: Verdict, frame: Packet, now: Moment) {
         match verdict {
-            Verdict::Ignore | Verdict::Drop(_) => {}
+            Verdict::Held | Verdict::Ignore | Verdict::Drop(_) => {}
             Verdict::Answer(answer) => self.answer(answer),
             Verdict::Encapsulate { outer, inner } => self.encapsulate(outer, inner, frame, now),
             Verdict::Route { destination, packet } => self.route(destination, packet, frame, now),

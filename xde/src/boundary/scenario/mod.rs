@@ -8,6 +8,7 @@ extern crate std;
 
 mod build;
 mod errors;
+mod fragments;
 mod neighbours;
 mod noise;
 mod requests;

@@ -44,6 +44,8 @@ fn samples() -> Vec<Vec<u8>> {
             samples.push(ip(src, dst, protocol, 9, &icmp(exceeded, 0, &quote)));
             samples.push(ip(src, dst, protocol, 1, &icmp(request, 7, b"ping")));
             samples.push(fragment(src, dst, 3, true, &ports(1, 2)));
+            samples.push(fragment(src, SHARED[family], 3, false, &ports(1, 2)));
+            samples.push(fragment(src, SHARED[family], 0, true, &ports(1, 1500)));
             samples.push(ip(src, SHARED[family], 6, 64, &ports(1, 1500)));
             samples.push(udp);
         }
@@ -82,6 +84,12 @@ fn every_packet_is_accounted_for() {
             random.damage(&mut datagram);
             boundary.from_underlay((HOST.parse().unwrap(), 0), &mut datagram, now);
             given += 2;
+            while let Some(Waited { mut bytes, from }) = boundary.waited() {
+                match from {
+                    None => boundary.from_outside(&mut bytes, now),
+                    Some(from) => boundary.from_underlay(from, &mut bytes, now),
+                };
+            }
         }
         if round % 8 == 0 {
             let mut bytes: Vec<u8> = (0..random.below(90)).map(|_| random.next() as u8).collect();
@@ -90,7 +98,9 @@ fn every_packet_is_accounted_for() {
             given += 2;
         }
     }
-    assert_eq!(accounted(&boundary), given);
+    let waiting = boundary.state.with(|state| state.fragments.waiting());
+    assert_eq!(accounted(&boundary) + waiting as u64, given);
+    assert!(boundary.counters().events(BoundaryEvent::FragmentsHeld) > waiting as u64);
     let passed = boundary.counters().events(BoundaryEvent::Encapsulated);
     assert!(passed > given / 20, "{passed} of {given}");
 }
