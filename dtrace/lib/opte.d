@@ -148,35 +148,51 @@ inline string opte_drop_reason[uint32_t number] =
 	number == 2 ? "ip_version" :
 	number == 3 ? "ip_length" :
 	number == 4 ? "fragment" :
-	number == 5 ? "extension_headers" :
-	number == 6 ? "protocol" :
-	number == 7 ? "transport_length" :
-	number == 8 ? "tcp_flags" :
-	number == 9 ? "not_geneve" :
-	number == 10 ? "geneve_header" :
-	number == 11 ? "geneve_options" :
-	number == 12 ? "geneve_critical" :
-	number == 13 ? "no_port" :
-	number == 14 ? "port_state" :
-	number == 15 ? "spoofed" :
-	number == 16 ? "not_for_guest" :
-	number == 17 ? "gateway_deny" :
-	number == 18 ? "firewall_rule" :
-	number == 19 ? "firewall_reject" :
-	number == 20 ? "firewall_default" :
-	number == 21 ? "no_route" :
-	number == 22 ? "route_drop" :
-	number == 23 ? "no_external_address" :
-	number == 24 ? "nat_protocol" :
-	number == 25 ? "nat_exhausted" :
-	number == 26 ? "no_mapping" :
-	number == 27 ? "no_boundary" :
-	number == 28 ? "translated_inside" :
-	number == 29 ? "untranslated_outside" :
-	number == 30 ? "external_inside" :
-	number == 31 ? "multicast" :
-	number == 32 ? "flow_conflict" :
-	number == 33 ? "flow_table_full" :
+	number == 5 ? "fragment_malformed" :
+	number == 6 ? "fragment_overlap" :
+	number == 7 ? "fragment_limit" :
+	number == 8 ? "extension_headers" :
+	number == 9 ? "protocol" :
+	number == 10 ? "transport_length" :
+	number == 11 ? "tcp_flags" :
+	number == 12 ? "tcp_mid_stream" :
+	number == 13 ? "not_geneve" :
+	number == 14 ? "geneve_header" :
+	number == 15 ? "geneve_options" :
+	number == 16 ? "geneve_critical" :
+	number == 17 ? "congestion" :
+	number == 18 ? "no_port" :
+	number == 19 ? "outer_source" :
+	number == 20 ? "port_state" :
+	number == 21 ? "spoofed" :
+	number == 22 ? "not_for_guest" :
+	number == 23 ? "gateway_deny" :
+	number == 24 ? "firewall_rule" :
+	number == 25 ? "firewall_reject" :
+	number == 26 ? "firewall_default" :
+	number == 27 ? "no_route" :
+	number == 28 ? "route_drop" :
+	number == 29 ? "route_blackhole" :
+	number == 30 ? "no_external_address" :
+	number == 31 ? "nat_protocol" :
+	number == 32 ? "nat_exhausted" :
+	number == 33 ? "nat_limit" :
+	number == 34 ? "nat_filtered" :
+	number == 35 ? "no_mapping" :
+	number == 36 ? "no_boundary" :
+	number == 37 ? "translated_inside" :
+	number == 38 ? "untranslated_outside" :
+	number == 39 ? "external_inside" :
+	number == 40 ? "hop_limit" :
+	number == 41 ? "too_big_inside" :
+	number == 42 ? "too_big_outside" :
+	number == 43 ? "multicast" :
+	number == 44 ? "no_group" :
+	number == 45 ? "no_listener" :
+	number == 46 ? "multicast_vni" :
+	number == 47 ? "connection_cut" :
+	number == 48 ? "flow_conflict" :
+	number == 49 ? "flow_table_full" :
 	"?";
 
 inline string opte_flow_end[uint32_t number] =
@@ -266,6 +282,9 @@ inline string opte_command[uint32_t number] =
 	number == 105 ? "StartPort" :
 	number == 106 ? "PausePort" :
 	number == 107 ? "ResetPort" :
+	number == 110 ? "SavePort" :
+	number == 111 ? "StageRestore" :
+	number == 112 ? "RestorePort" :
 	number == 120 ? "AttachSubnet" :
 	number == 121 ? "DetachSubnet" :
 	number == 122 ? "AllowCidr" :

@@ -276,7 +276,7 @@ mod tests {
         let standing = Standing::new([whole]);
         assert_eq!(standing.of(Some(ONE), &binding("192.0.2.5", None)), Ok(None));
         let other = binding("192.0.2.6", None);
-        assert_eq!(standing.of(Some(ONE), &other), Err(CutReason::AddressGone));
+        assert_eq!(standing.of(Some(ONE), &other), Err(CutReason::PoolShrunk));
     }
 
     #[test]

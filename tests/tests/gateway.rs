@@ -165,7 +165,7 @@ fn transit_prefixes_are_allowed_by_direction() {
          g6.attached -> g7 udp 1:2 => drop spoofed
          # What is taken back ends what lives by it, with the next packet.
          remove g6 out = transit
-         g6.transit -> g7 udp 1:2 => drop spoofed
+         g6.transit -> g7 udp 1:2 => refuse spoofed reply is 3.13
          g7 -> g6.transit udp 2:1 => g6 to g6.transit:1
          remove g6 = transit
          g7 -> g6.transit udp 2:1 => drop not_for_guest",
@@ -206,7 +206,7 @@ fn internal_subnets_are_reached_inside_and_translated_outside() {
          remove g6 = attached
          g7 -> g6.attached udp 6:5 => g6 to g6.attached:5
          detach g6 = attached
-         g7 -> g6.attached udp 6:5 => drop not_for_guest",
+         g7 -> g6.attached udp 6:5 => refuse not_for_guest g7 is 3.13",
     );
 }
 
@@ -229,9 +229,9 @@ fn external_subnets_are_known_outside_as_they_are_and_only_there() {
          g5.known -> out udp 1001:80 => out from g5.known:1001
          g5 -> out udp 1001:80 => drop no_external_address
          detach g5 = known
-         g5.known -> out udp 1000:80 => drop spoofed
+         g5.known -> out udp 1000:80 => refuse spoofed reply is 3.13
          out -> g5.known udp 80:1000 => drop not_for_guest
-         out -> g5.known tcp6:A 4000:22 => drop not_for_guest",
+         out -> g5.known tcp6:A 4000:22 => refuse connection_cut reply is rst",
     );
 }
 
