@@ -47,9 +47,11 @@ impl Sender {
     /// The host with this address.
     pub const fn new(ip: Ipv6Addr) -> Self {
         let bits = ip.to_bits();
-        let high = ((bits >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let low = (bits as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-        Self(((high ^ low.rotate_left(17)) >> 32) as u32 | 1)
+        // Each step carries low bits up or high bits down, so that every bit reaches all of the sum.
+        let mut sum = ((bits >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ bits as u64;
+        sum = (sum ^ sum >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        sum = (sum ^ sum >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Self((sum >> 32) as u32 | 1)
     }
 }
 
@@ -252,7 +254,7 @@ mod tests {
             let [rack, sled] = [(number >> 6) as u16, (number & 63) as u16];
             Ipv6Addr::new(0xfd00, 0x1122, 0x3344, 0x100 + rack, sled, 0, 0, 1 + sled % 3)
         };
-        let senders: std::collections::BTreeSet<_> =
+        let senders: alloc::collections::BTreeSet<_> =
             (0..4096).map(|number| Sender::new(address(number))).collect();
         assert!(senders.len() >= 4094, "{}", senders.len());
     }

@@ -168,7 +168,7 @@ fn transit_prefixes_are_allowed_by_direction() {
          g6.transit -> g7 udp 1:2 => refuse spoofed reply is 3.13
          g7 -> g6.transit udp 2:1 => g6 to g6.transit:1
          remove g6 = transit
-         g7 -> g6.transit udp 2:1 => drop not_for_guest",
+         g7 -> g6.transit udp 2:1 => refuse not_for_guest g7 is 3.13",
     );
 }
 
