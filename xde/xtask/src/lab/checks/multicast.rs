@@ -24,7 +24,7 @@ pub const CHECKS: &[Check] = &[Check {
 
 /// A group of guests and the group of the underlay that carries it, for each family.
 const GROUPS: [[&str; 2]; 2] = [["239.1.2.3", "ff04::e001:203"], ["ff05::1:3", "ff04::77:1:3"]];
-const PORT: &str = "5000";
+const PORT: &str = "45000";
 /// Datagrams that count, and one that shows that all before it have arrived.
 const SENT: [&str; 6] = ["1", "2", "3", "4", "5", "end"];
 

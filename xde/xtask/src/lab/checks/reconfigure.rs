@@ -11,7 +11,7 @@ use crate::lab::processes::Daemon;
 use crate::lab::topology::{Guest, SNAT_PORTS, TAGGED_GATEWAY, VNI, guest, web};
 use crate::load::OBSERVER;
 use crate::load::hold::Held;
-use crate::shell::this_program;
+use crate::shell::{this_program, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +22,22 @@ const ADDRESSES: &[&str] = &["dhcp4", "dhcp6", "router"];
 /// The capture on the link to the outside.
 const OUTSIDE: &str = "outside";
 
-pub const CHECKS: &[Check] = &[Check {
-    group: GROUP,
-    name: "reconfigure",
-    title: "1000 changes under traffic: nothing breaks",
-    needs: ADDRESSES,
-    run: reconfigure,
-}];
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "reconfigure",
+        title: "1000 changes under traffic: nothing breaks",
+        needs: ADDRESSES,
+        run: reconfigure,
+    },
+    Check {
+        group: GROUP,
+        name: "address-removed",
+        title: "who uses an address that goes is reset by its next packet",
+        needs: ADDRESSES,
+        run: address_removed,
+    },
+];
 
 /// Changes, at the least.
 const CHANGES: usize = 1000;
@@ -199,4 +208,29 @@ fn by_mark(rows: Vec<Row>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
         found.entry(mark.to_vec()).or_default().insert(tuple.to_vec());
     }
     found
+}
+
+/// A download by a floating address that is then taken away.
+fn address_removed(lab: &mut Lab) -> Result<String> {
+    let from = guest("g3");
+    let server = web("web1");
+    let page = lab.add_file(server.name, "removed", SIZE)?;
+    let url = format!("http://{}{page}", in_url(server.addresses[0]));
+    let args = ["-sS", "-g", "--limit-rate", "4K", "--max-time", "60", "-o", "/dev/null", &url];
+    let mut curl = start(lab, from.name, "removed", "curl", &args)?;
+    lab.web(server.name)?.visit(&page)?;
+    let other = ["set-external-ips", "-p", from.name, "--floating-ip", "203.0.113.31"];
+    lab.tell(from.host.name, &other)?;
+    let begin = Instant::now();
+    let status = wait_until("the end of the download", Duration::from_secs(5), || curl.ended());
+    lab.set_external(from)?;
+    let status = status?;
+    // 56: failure in receiving network data (curl(1), exit codes).
+    ensure!(status.code() == Some(56), "curl ended with {status}: {}", curl.log());
+    ensure!(curl.log().contains("reset by peer"), "curl says: {}", curl.log());
+    let reset = lab
+        .capture(OUTSIDE)?
+        .expect("tcp.flags.reset == 1 && ip.src == 203.0.113.30", &["tcp.seq_raw"])?;
+    ensure!(!reset.is_empty(), "the server was told nothing");
+    Ok(format!("both ends reset within {} ms", begin.elapsed().as_millis()))
 }
