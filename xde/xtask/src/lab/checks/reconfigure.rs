@@ -214,9 +214,9 @@ fn by_mark(rows: Vec<Row>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
 fn address_removed(lab: &mut Lab) -> Result<String> {
     let from = guest("g3");
     let server = web("web1");
-    let page = lab.add_file(server.name, "removed", SIZE)?;
+    let page = lab.add_file(server.name, "removed", 64 << 20)?;
     let url = format!("http://{}{page}", in_url(server.addresses[0]));
-    let args = ["-sS", "-g", "--limit-rate", "4K", "--max-time", "60", "-o", "/dev/null", &url];
+    let args = ["-sS", "-g", "--limit-rate", "500K", "--max-time", "60", "-o", "/dev/null", &url];
     let mut curl = start(lab, from.name, "removed", "curl", &args)?;
     lab.web(server.name)?.visit(&page)?;
     let other = ["set-external-ips", "-p", from.name, "--floating-ip", "203.0.113.31"];

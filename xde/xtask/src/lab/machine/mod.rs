@@ -217,7 +217,9 @@ impl Machine {
     pub fn hear(&mut self, word: &str, limit: Duration) -> Result<String> {
         wait_until(&format!("'{word}' from the machine"), limit, || {
             let log = self.daemon.log();
-            let mut lines = log.lines().filter_map(|line| line.trim().strip_prefix("VM "));
+            // The last line may be under way.
+            let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+            let mut lines = whole.lines().filter_map(|line| line.trim().strip_prefix("VM "));
             if let Some(rest) = lines.clone().find_map(|line| line.strip_prefix(word)) {
                 return Ok(Some(rest.trim().to_owned()));
             }
