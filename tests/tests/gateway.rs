@@ -8,11 +8,13 @@ use opte::drop_reason::DropReason;
 use opte::frame::FlatFrame;
 use opte_api::MacAddr;
 use opte_tests::hypervisor::{Hypervisor, Left};
-use opte_tests::packets::{Body, Packet, arp_request, dhcp_discover, router_solicitation};
+use opte_tests::packets::{Body, Packet, Tunnel, arp_request, dhcp_discover, router_solicitation};
 use opte_tests::scenario::check;
-use opte_tests::setting::{FAMILIES, Guest, add_guest, add_peer, gateway};
+use opte_tests::setting::{FAMILIES, Guest, HOSTS, VPC, add_guest, add_peer, gateway};
 use oxide_vpc_api::DhcpConfig;
-use oxide_vpc_api::request::{AllowCidr, DumpCounters, DumpUft, ListPrefixes, SetDhcp, SetMtu};
+use oxide_vpc_api::request::{
+    AllowCidr, DumpCounters, DumpUft, ListPrefixes, SetDhcp, SetFwRules, SetMtu,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use xde::driver::DriverOptions;
 use xde::host::PortId;
@@ -330,4 +332,25 @@ fn changes_of_prefixes_keep_the_translation_of_others() {
          out -> g5.snat udp6 80:$u => g5 to g5:1000
          count g5 flows_cut = 0",
     );
+}
+
+/// Neighbour discovery stays on the link, whatever the firewall lets in.
+#[test]
+fn neighbour_discovery_of_others_does_not_reach_the_guest() {
+    let mut host = host();
+    let rules = vec!["dir=in action=allow priority=1".parse().unwrap()];
+    host.request(&SetFwRules { port: GUEST.port(), rules }).unwrap();
+    let mut arrives = |kind: u8| {
+        let body = Body::Icmp { kind: [kind, 0], rest: [0; 4] };
+        let macs = [Guest(7).mac(), GUEST.mac()];
+        let packet = Packet::new(macs, [Guest(7).ip(false), GUEST.ip(false)], body);
+        let tunnel = Tunnel { src: HOSTS[1], dst: HOSTS[0], ..Tunnel::new("::", "::", VPC) };
+        host.events();
+        let left = host.from_underlay(FlatFrame::new(tunnel.around(&packet.bytes())));
+        (left.len(), host.drops())
+    };
+    for kind in 133..=137 {
+        assert_eq!(arrives(kind), (0, vec![DropReason::GatewayDeny]), "type {kind}");
+    }
+    assert_eq!(arrives(128), (1, vec![]), "an echo request does");
 }
