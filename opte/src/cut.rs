@@ -6,55 +6,34 @@
 
 use crate::drop_reason::DropReason;
 
-macro_rules! cut_reasons {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal),* $(,)?) => {
-        /// Why a policy ends a connection that one before it has let be.
-        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        #[repr(u8)]
-        pub enum CutReason { $($(#[doc = $doc])+ $variant),* }
-
-        impl CutReason {
-            /// All reasons, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The name that counters, traces and reports use.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-
-            /// One sentence for an operator.
-            pub const fn text(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+)),* }
-            }
-        }
-    };
-}
-
-cut_reasons! {
-    /// The external address of the connection is not the port's any more.
-    AddressGone = "address_gone",
-    /// The external address is still the port's, but not this port or identifier of it.
-    PoolShrunk = "pool_shrunk",
-    /// Source NAT through this gateway uses other addresses now.
-    PoolMoved = "pool_moved",
-    /// The external address serves other gateways than the one that the route names.
-    GatewayChanged = "gateway_changed",
-    /// The address is used in another way, or the connection is to be translated and was not.
-    TranslatedOtherwise = "translated_otherwise",
-    /// The port forward by which the connection came in is not there any more.
-    ForwardRemoved = "forward_removed",
-    /// The time is over for which connections on an address that went away were let be.
-    DrainOver = "drain_over",
-    /// A firewall rule denies it, or none lets it be any more.
-    RuleDenies = "rule_denies",
-    /// Its route leads nowhere, or elsewhere.
-    RouteChanged = "route_changed",
-    /// No guest or boundary is known any more at its far end.
-    PeerGone = "peer_gone",
-    /// The port has another private address or MAC address.
-    PortChanged = "port_changed",
-    /// The port was deleted.
-    PortGone = "port_gone",
+crate::named! {
+    /// Why a policy ends a connection that one before it has let be.
+    pub enum CutReason {
+        /// The external address of the connection is not the port's any more.
+        AddressGone = "address_gone",
+        /// The external address is still the port's, but not this port or identifier of it.
+        PoolShrunk = "pool_shrunk",
+        /// Source NAT through this gateway uses other addresses now.
+        PoolMoved = "pool_moved",
+        /// The external address serves other gateways than the one that the route names.
+        GatewayChanged = "gateway_changed",
+        /// The address is used in another way, or the connection is to be translated and was not.
+        TranslatedOtherwise = "translated_otherwise",
+        /// The port forward by which the connection came in is not there any more.
+        ForwardRemoved = "forward_removed",
+        /// The time is over for which connections on an address that went away were let be.
+        DrainOver = "drain_over",
+        /// A firewall rule denies it, or none lets it be any more.
+        RuleDenies = "rule_denies",
+        /// Its route leads nowhere, or elsewhere.
+        RouteChanged = "route_changed",
+        /// No guest or boundary is known any more at its far end.
+        PeerGone = "peer_gone",
+        /// The port has another private address or MAC address.
+        PortChanged = "port_changed",
+        /// The port was deleted.
+        PortGone = "port_gone",
+    }
 }
 
 impl CutReason {

@@ -63,6 +63,7 @@ pub mod judge;
 pub mod kept;
 pub mod layer;
 pub mod meta;
+mod named;
 pub mod nat;
 pub mod outer;
 mod paths;

@@ -7,55 +7,40 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal),* $(,)?) => {
-        /// A counter of the host.
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum Counter { $($(#[doc = $doc])+ $variant),* }
-
-        impl Counter {
-            /// All of them, in order.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The name that statistics and dumps use.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-        }
-    };
-}
-
-counters! {
-    /// Messages whose headers lay in pieces, or in memory that others look at, and were copied.
-    PullUps = "pull_ups",
-    /// Outer headers that needed a block of their own.
-    HeaderBlocks = "header_blocks",
-    /// Transport checksums that were summed up here.
-    Checksums = "checksums_in_software",
-    /// Frames that the MAC layer cut into segments for us.
-    Cuts = "cuts_in_software",
-    /// Next hops that were asked of the IP module.
-    RouteLookups = "route_lookups",
-    /// Lost: there was no memory for a block.
-    NoMemory = "lost_no_memory",
-    /// Lost: little was left of the reserve when the frame came in.
-    MemoryLow = "lost_memory_low",
-    /// Lost: its headers were not where the sender said.
-    BadMessage = "lost_bad_message",
-    /// Lost: there is no such port any more.
-    NoSuchPort = "lost_no_such_port",
-    /// Lost: nobody has opened the port's link.
-    NotStarted = "lost_not_started",
-    /// Lost: there is no underlay any more.
-    NoUnderlay = "lost_no_underlay",
-    /// Lost: no route to the host that it is for.
-    NoRoute = "lost_no_route",
-    /// Lost: the link address of the next hop is not known.
-    NoNeighbour = "lost_no_neighbour",
-    /// Lost: the route leaves by a link that is none of the underlay's.
-    OtherLink = "lost_other_link",
-    /// Lost: with its outer headers it is longer than the link carries.
-    TooLong = "lost_too_long",
+opte::named! {
+    /// A counter of the host.
+    pub enum Counter {
+        /// Messages whose headers lay in pieces, or in memory that others look at, and were copied.
+        PullUps = "pull_ups",
+        /// Outer headers that needed a block of their own.
+        HeaderBlocks = "header_blocks",
+        /// Transport checksums that were summed up here.
+        Checksums = "checksums_in_software",
+        /// Frames that the MAC layer cut into segments for us.
+        Cuts = "cuts_in_software",
+        /// Next hops that were asked of the IP module.
+        RouteLookups = "route_lookups",
+        /// Lost: there was no memory for a block.
+        NoMemory = "lost_no_memory",
+        /// Lost: little was left of the reserve when the frame came in.
+        MemoryLow = "lost_memory_low",
+        /// Lost: its headers were not where the sender said.
+        BadMessage = "lost_bad_message",
+        /// Lost: there is no such port any more.
+        NoSuchPort = "lost_no_such_port",
+        /// Lost: nobody has opened the port's link.
+        NotStarted = "lost_not_started",
+        /// Lost: there is no underlay any more.
+        NoUnderlay = "lost_no_underlay",
+        /// Lost: no route to the host that it is for.
+        NoRoute = "lost_no_route",
+        /// Lost: the link address of the next hop is not known.
+        NoNeighbour = "lost_no_neighbour",
+        /// Lost: the route leaves by a link that is none of the underlay's.
+        OtherLink = "lost_other_link",
+        /// Lost: with its outer headers it is longer than the link carries.
+        TooLong = "lost_too_long",
+    }
 }
 
 /// All counters of a host.

@@ -9,106 +9,86 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)*) => {
-        /// One counter of the host.
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum Counter { $($(#[doc = $doc])+ $variant),* }
+opte::named! {
+    /// One counter of the host.
+    pub enum Counter {
+        /// Frames (super-frames count once) that guests have sent.
+        GuestRxFrames = "guest_rx_frames",
+        /// Bytes that guests have sent.
+        GuestRxBytes = "guest_rx_bytes",
+        /// Frames (super-frames count once) handed to guests.
+        GuestTxFrames = "guest_tx_frames",
+        /// Bytes handed to guests.
+        GuestTxBytes = "guest_tx_bytes",
+        /// Datagrams that came over the underlay.
+        UnderlayRxDatagrams = "underlay_rx_datagrams",
+        /// Bytes of these, from the Geneve header on.
+        UnderlayRxBytes = "underlay_rx_bytes",
+        /// Datagrams that were merged into a neighbour's frame after they came.
+        UnderlayRxMerged = "underlay_rx_merged",
+        /// Datagrams sent over the underlay.
+        UnderlayTxDatagrams = "underlay_tx_datagrams",
+        /// Bytes of these, from the Geneve header on.
+        UnderlayTxBytes = "underlay_tx_bytes",
+        /// Calls in which these were sent, one for a run of equal datagrams.
+        UnderlayTxRuns = "underlay_tx_runs",
+        /// Frames (super-frames count once) that a boundary sent out straight to the next device.
+        OutsideTxFrames = "outside_tx_frames",
+        /// Packets that a boundary sent out by their destination address.
+        OutsideTxPackets = "outside_tx_packets",
 
-        impl Counter {
-            /// All counters, in their fixed order.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        /// A guest's virtio-net header did not fit its frame.
+        BadVnetHeader = "bad_vnet_header",
+        /// A guest's frame was shorter than an Ethernet header.
+        GuestFrameShort = "guest_frame_short",
+        /// A guest's frame was longer than any that is taken.
+        GuestFrameLong = "guest_frame_long",
+        /// A guest's link had no room for what the guest has sent.
+        LinkOverrun = "link_overrun",
+        /// The kernel failed to give a guest's frame.
+        TapReadError = "tap_read_error",
+        /// The guest's device has no room.
+        TapFull = "tap_full",
+        /// The guest's device is not up.
+        TapDown = "tap_down",
+        /// The guest's device took only a part of the frame.
+        TapShortWrite = "tap_short_write",
+        /// The guest's device refused the frame.
+        TapRefused = "tap_refused",
+        /// A frame was for a port that is gone.
+        NoSuchPort = "no_such_port",
+        /// A frame was for the underlay, and none is set.
+        NoUnderlay = "no_underlay",
+        /// The engine's rewrite did not fit the frame.
+        BadRewrite = "bad_rewrite",
+        /// A super-frame could not be cut for the underlay.
+        Uncuttable = "uncuttable",
+        /// A frame was larger than the path over the underlay allows.
+        UnderlayTooLarge = "underlay_emsgsize",
+        /// The underlay's send buffer is full.
+        UnderlayFull = "underlay_full",
+        /// There is no route over the underlay to the other host.
+        UnderlayUnreachable = "underlay_unreachable",
+        /// The outer source address is not one of this host's.
+        UnderlayBadSource = "underlay_bad_source",
+        /// The kernel refused to send for another reason.
+        UnderlaySendError = "underlay_send_error",
+        /// The kernel failed to give a datagram.
+        UnderlayReadError = "underlay_read_error",
+        /// A datagram came over a link that is not the underlay's.
+        UnderlayWrongLink = "underlay_wrong_link",
+        /// The underlay's receive buffer had no room for a piece, of one datagram or several.
+        UnderlayOverrun = "underlay_overrun",
+        /// A datagram was longer than any that is taken.
+        UnderlayTruncated = "underlay_truncated",
 
-            /// Its name in dumps.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),* }
-            }
-
-            /// What it says to an operator.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+)),* }
-            }
-        }
-    };
-}
-
-counters! {
-    /// Frames (super-frames count once) that guests have sent.
-    GuestRxFrames = "guest_rx_frames",
-    /// Bytes that guests have sent.
-    GuestRxBytes = "guest_rx_bytes",
-    /// Frames (super-frames count once) handed to guests.
-    GuestTxFrames = "guest_tx_frames",
-    /// Bytes handed to guests.
-    GuestTxBytes = "guest_tx_bytes",
-    /// Datagrams that came over the underlay.
-    UnderlayRxDatagrams = "underlay_rx_datagrams",
-    /// Bytes of these, from the Geneve header on.
-    UnderlayRxBytes = "underlay_rx_bytes",
-    /// Datagrams that were merged into a neighbour's frame after they came.
-    UnderlayRxMerged = "underlay_rx_merged",
-    /// Datagrams sent over the underlay.
-    UnderlayTxDatagrams = "underlay_tx_datagrams",
-    /// Bytes of these, from the Geneve header on.
-    UnderlayTxBytes = "underlay_tx_bytes",
-    /// Calls in which these were sent, one for a run of equal datagrams.
-    UnderlayTxRuns = "underlay_tx_runs",
-    /// Frames (super-frames count once) that a boundary sent out straight to the next device.
-    OutsideTxFrames = "outside_tx_frames",
-    /// Packets that a boundary sent out by their destination address.
-    OutsideTxPackets = "outside_tx_packets",
-
-    /// A guest's virtio-net header did not fit its frame.
-    BadVnetHeader = "bad_vnet_header",
-    /// A guest's frame was shorter than an Ethernet header.
-    GuestFrameShort = "guest_frame_short",
-    /// A guest's frame was longer than any that is taken.
-    GuestFrameLong = "guest_frame_long",
-    /// A guest's link had no room for what the guest has sent.
-    LinkOverrun = "link_overrun",
-    /// The kernel failed to give a guest's frame.
-    TapReadError = "tap_read_error",
-    /// The guest's device has no room.
-    TapFull = "tap_full",
-    /// The guest's device is not up.
-    TapDown = "tap_down",
-    /// The guest's device took only a part of the frame.
-    TapShortWrite = "tap_short_write",
-    /// The guest's device refused the frame.
-    TapRefused = "tap_refused",
-    /// A frame was for a port that is gone.
-    NoSuchPort = "no_such_port",
-    /// A frame was for the underlay, and none is set.
-    NoUnderlay = "no_underlay",
-    /// The engine's rewrite did not fit the frame.
-    BadRewrite = "bad_rewrite",
-    /// A super-frame could not be cut for the underlay.
-    Uncuttable = "uncuttable",
-    /// A frame was larger than the path over the underlay allows.
-    UnderlayTooLarge = "underlay_emsgsize",
-    /// The underlay's send buffer is full.
-    UnderlayFull = "underlay_full",
-    /// There is no route over the underlay to the other host.
-    UnderlayUnreachable = "underlay_unreachable",
-    /// The outer source address is not one of this host's.
-    UnderlayBadSource = "underlay_bad_source",
-    /// The kernel refused to send for another reason.
-    UnderlaySendError = "underlay_send_error",
-    /// The kernel failed to give a datagram.
-    UnderlayReadError = "underlay_read_error",
-    /// A datagram came over a link that is not the underlay's.
-    UnderlayWrongLink = "underlay_wrong_link",
-    /// The underlay's receive buffer had no room for a piece, of one datagram or several.
-    UnderlayOverrun = "underlay_overrun",
-    /// A datagram was longer than any that is taken.
-    UnderlayTruncated = "underlay_truncated",
-
-    /// Control requests served.
-    ControlRequests = "control_requests",
-    /// Control messages that were no request, or not of our version.
-    ControlBadMessages = "control_bad_messages",
-    /// Control connections refused because there are too many.
-    ControlRefused = "control_refused",
+        /// Control requests served.
+        ControlRequests = "control_requests",
+        /// Control messages that were no request, or not of our version.
+        ControlBadMessages = "control_bad_messages",
+        /// Control connections refused because there are too many.
+        ControlRefused = "control_refused",
+    }
 }
 
 /// All counters of a host, shared by its threads.

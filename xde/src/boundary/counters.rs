@@ -8,34 +8,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use oxide_vpc_api::dump::Counter;
 
-macro_rules! named {
-    ($(#[doc = $about:literal])+ $name:ident { $(#[doc = $doc:literal] $variant:ident = $text:literal,)+ }) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-        #[repr(u8)]
-        pub enum $name { $(#[doc = $doc] $variant),+ }
-
-        impl $name {
-            /// All of them, in the order of their counters.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name that counters, traces and dumps use.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// One sentence for an operator.
-            pub const fn text(self) -> &'static str {
-                match self { $(Self::$variant => $doc.trim_ascii()),+ }
-            }
-        }
-    };
-}
-
-named! {
+opte::named! {
     /// Why a boundary dropped a packet. A reason is about the packet (nothing of it was sent) or,
     /// for the last ones, about the host that could not send it.
-    BoundaryDrop {
+    pub enum BoundaryDrop {
         /// A header, or data that a length promises, lies beyond the end of the frame.
         Truncated = "drop_truncated",
         /// The inner frame of a packet from the underlay is neither IPv4 nor IPv6.
@@ -91,9 +67,9 @@ named! {
     }
 }
 
-named! {
+opte::named! {
     /// What a boundary did, other than drop.
-    BoundaryEvent {
+    pub enum BoundaryEvent {
         /// Packets taken from outside to a hypervisor host.
         Encapsulated = "to_underlay_packets",
         /// Bytes of their inner frames.
