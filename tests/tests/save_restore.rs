@@ -85,6 +85,14 @@ fn one_port(host: &mut Hypervisor, guest: Guest) {
         .expect("good addresses");
 }
 
+/// Another host, to which the guest's port has moved from `a`.
+fn moved(a: &mut Hypervisor) -> Hypervisor {
+    let saved = save(a, &GUEST.port()).expect("a port to save");
+    let mut b = host(2, 100);
+    restore(&mut b, &saved, None).expect("a host with room");
+    b
+}
+
 #[test]
 fn a_connection_through_source_nat_lives_on_on_another_host() {
     let mut a = host(1, 100);
@@ -127,9 +135,7 @@ fn idle_times_go_on_where_they_were() {
     add_guest(&mut a, GUEST, 0);
     out(&mut a, &udp(true, 1)).unwrap();
     a.advance(200_000);
-    let saved = save(&mut a, &GUEST.port()).unwrap();
-    let mut b = host(2, 100);
-    restore(&mut b, &saved, None).unwrap();
+    let mut b = moved(&mut a);
     b.request(&StartPort { port: GUEST.port() }).unwrap();
     let count = |b: &Hypervisor| b.driver.device(PORT).unwrap().port.flows().count();
     // 300 s in all.
@@ -148,9 +154,7 @@ fn leases_are_taken_again_and_go_back_once() {
     one_port(&mut a, GUEST);
     let (_, seen) = out(&mut a, &udp(true, 1)).unwrap();
     assert_eq!(seen.ports()[0], 6144);
-    let saved = save(&mut a, &GUEST.port()).unwrap();
-    let mut b = host(2, 100);
-    restore(&mut b, &saved, None).unwrap();
+    let mut b = moved(&mut a);
     b.request(&StartPort { port: GUEST.port() }).unwrap();
     assert_eq!(out(&mut b, &udp(true, 2)), None, "the port is on loan");
     assert_eq!(b.drops(), [opte::drop_reason::DropReason::NatExhausted]);
@@ -323,9 +327,7 @@ fn a_restored_port_may_be_looked_at_saved_and_started() {
     let mut a = host(1, 100);
     add_guest(&mut a, GUEST, 0);
     out(&mut a, &udp(true, 1)).unwrap();
-    let saved = save(&mut a, &GUEST.port()).unwrap();
-    let mut b = host(2, 100);
-    restore(&mut b, &saved, None).unwrap();
+    let mut b = moved(&mut a);
     let port = GUEST.port();
     for refusal in [
         b.request(&SetFwRules { port: port.clone(), rules: vec![] }).unwrap_err(),
@@ -350,9 +352,7 @@ fn the_new_policy_judges_what_comes_along() {
     let mut a = host(1, 100);
     add_guest(&mut a, GUEST, 0);
     out(&mut a, &udp(true, 1)).unwrap();
-    let saved = save(&mut a, &GUEST.port()).unwrap();
-    let mut b = host(2, 100);
-    restore(&mut b, &saved, None).unwrap();
+    let mut b = moved(&mut a);
     b.request(&StartPort { port: GUEST.port() }).unwrap();
     let rules = vec!["dir=out action=deny priority=1 protocol=udp".parse().unwrap()];
     b.request(&SetFwRules { port: GUEST.port(), rules }).unwrap();

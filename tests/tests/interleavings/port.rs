@@ -21,7 +21,7 @@ use opte_tests::hypervisor::TestHost;
 use opte_tests::packets::{Body, Packet, checksums};
 use opte_tests::setting::{BOUNDARY, Guest, VPC, boundary, everywhere, outside, route, vni};
 use oxide_vpc::{Mappings, VpcPort};
-use oxide_vpc_api::{ExternalIps, GatewayMap, RouterTarget, SnatRange, V2bEntry};
+use oxide_vpc_api::{ExternalIps, GatewayMap, PortConfig, RouterTarget, SnatRange, V2bEntry};
 use std::sync::Arc;
 
 use Direction::{In, Out};
@@ -34,22 +34,32 @@ struct Setting {
     deny: PolicyRules,
     on_loan: [Arc<PortMap>; 2],
 }
+
+/// A port with a way out by the boundary, and what makes policies of it.
+fn with_way_out(
+    config: PortConfig,
+    space: &Arc<ReservationSpace>,
+) -> (VpcPort, impl Fn(&VpcPort) -> PolicyRules) {
+    let mut vpc = VpcPort::new(config, space.holder("guest")).unwrap();
+    let out = route(everywhere(true), RouterTarget::InternetGateway(None));
+    vpc.add_route(&out.into()).unwrap();
+    let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
+    let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
+    let policy = move |vpc: &VpcPort| PolicyRules {
+        layers: vpc.layers(),
+        host_tables: maps.clone(),
+        idle: IdleLimits::default(),
+        pick_up: true,
+        answers: AnswerPolicy::default(),
+        shared: Vec::new(),
+    };
+    (vpc, policy)
+}
+
 impl Setting {
     fn new() -> Arc<Self> {
         let space = ReservationSpace::new::<TestHost>(1);
-        let mut vpc = VpcPort::new(GUEST.config(0), space.holder("guest")).unwrap();
-        let out = route(everywhere(true), RouterTarget::InternetGateway(None));
-        vpc.add_route(&out.into()).unwrap();
-        let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
-        let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
-        let policy = |vpc: &VpcPort| PolicyRules {
-            layers: vpc.layers(),
-            host_tables: maps.clone(),
-            idle: IdleLimits::default(),
-            pick_up: true,
-            answers: AnswerPolicy::default(),
-            shared: Vec::new(),
-        };
+        let (mut vpc, policy) = with_way_out(GUEST.config(0), &space);
         let translate = policy(&vpc);
         vpc.set_firewall_rules(vec!["dir=out action=deny priority=1".parse().unwrap()]).unwrap();
         let ip = GUEST.snat(true).ip;
@@ -240,19 +250,7 @@ fn with_one_port() -> (Arc<World>, PolicyRules) {
     let one = SnatRange { last_port: whole.first_port, ..whole };
     let external = |snat| Some(ExternalIps { snat, ..ExternalIps::default() });
     config.ipv4.as_mut().unwrap().external = external(vec![one]).unwrap();
-    let mut vpc = VpcPort::new(config, space.holder("guest")).unwrap();
-    let out = route(everywhere(true), RouterTarget::InternetGateway(None));
-    vpc.add_route(&out.into()).unwrap();
-    let entry = V2bEntry { prefix: everywhere(true), endpoints: vec![boundary()] };
-    let maps = Arc::new(Mappings::default().with_boundary(&entry).unwrap());
-    let policy = |vpc: &VpcPort| PolicyRules {
-        layers: vpc.layers(),
-        host_tables: maps.clone(),
-        idle: IdleLimits::default(),
-        pick_up: true,
-        answers: AnswerPolicy::default(),
-        shared: Vec::new(),
-    };
+    let (mut vpc, policy) = with_way_out(config, &space);
     let translate = policy(&vpc);
     for snat in [vec![whole], vec![one]] {
         vpc.set_external_ips(external(snat), None, GatewayMap::new(), None).unwrap();
