@@ -32,8 +32,6 @@ pub struct Mapping {
     map: Arc<PortMap>,
     /// The endpoint, as source; the destination as far as the mapping depends on it, else zero.
     inside: FlowKey,
-    realm: Realm,
-    external_ip: IpAddr,
     external_port: u16,
     /// The tuple is another mapping's, too, towards other destinations.
     shared: bool,
@@ -55,8 +53,8 @@ impl Mapping {
     }
 
     /// Address and port outside.
-    pub const fn external(&self) -> (IpAddr, u16) {
-        (self.external_ip, self.external_port)
+    pub fn external(&self) -> (IpAddr, u16) {
+        (self.external_ip(), self.external_port)
     }
 
     /// TCP, UDP, ICMP or ICMPv6.
@@ -84,12 +82,16 @@ impl Mapping {
     }
 
     /// Where the external address is.
-    pub const fn realm(&self) -> Realm {
-        self.realm
+    pub fn realm(&self) -> Realm {
+        self.map.address().0
+    }
+
+    fn external_ip(&self) -> IpAddr {
+        self.map.address().1
     }
 
     fn external_key(&self) -> FlowKey {
-        external_key(self.external_ip, self.protocol(), self.external_port)
+        external_key(self.external_ip(), self.protocol(), self.external_port)
     }
 }
 
@@ -119,7 +121,7 @@ impl Lease {
         let (private_ip, private_port) = self.mapping.inside();
         NatBinding {
             private_ip,
-            external_ip: self.mapping.external_ip,
+            external_ip: self.mapping.external_ip(),
             private_port,
             external_port: Some(self.mapping.external_port),
         }
@@ -173,10 +175,8 @@ pub(super) struct State {
 
 /// What a new mapping is made of.
 pub(super) struct NewMapping {
-    pub realm: Realm,
     pub map: Arc<PortMap>,
     pub inside: FlowKey,
-    pub external_ip: IpAddr,
     pub external_port: u16,
     pub shared: bool,
 }
@@ -219,14 +219,13 @@ impl State {
 
     /// Enters a mapping.
     pub fn enter(&mut self, holder: &Arc<Holder>, new: NewMapping) -> Lease {
-        let NewMapping { realm, map, inside, external_ip, external_port, shared } = new;
+        let NewMapping { map, inside, external_port, shared } = new;
+        let (_, external_ip) = map.address();
         map.set_owner(external_port, holder.number);
         let mapping = Arc::new(Mapping {
             holder: holder.clone(),
             map,
             inside,
-            realm,
-            external_ip,
             external_port,
             shared,
             fresh: AtomicBool::new(true),
@@ -246,7 +245,7 @@ impl State {
 
     /// Remembers that a mapping was used towards this address.
     pub fn note_remote(&mut self, mapping: &Mapping, remote: IpAddr) {
-        let key = (mapping.external_ip, mapping.protocol(), mapping.external_port);
+        let key = (mapping.external_ip(), mapping.protocol(), mapping.external_port);
         let remotes = self.remotes.entry(key).or_default();
         if remotes.contains(&remote) {
             return;
@@ -259,7 +258,7 @@ impl State {
 
     /// A mapping was used towards this address.
     pub fn knows_remote(&self, mapping: &Mapping, remote: IpAddr) -> bool {
-        let key = (mapping.external_ip, mapping.protocol(), mapping.external_port);
+        let key = (mapping.external_ip(), mapping.protocol(), mapping.external_port);
         self.remotes.get(&key).is_some_and(|remotes| remotes.contains(&remote))
     }
 
@@ -277,7 +276,7 @@ impl State {
         if let Ok(entry) = self.external.find_entry(self.hasher.hash(&external), same) {
             entry.remove();
         }
-        self.remotes.remove(&(mapping.external_ip, mapping.protocol(), mapping.external_port));
+        self.remotes.remove(&(mapping.external_ip(), mapping.protocol(), mapping.external_port));
         let Some(guest) = self.guests.get_mut(&inside.src()) else { return };
         guest.mappings.iter_mut().skip(kind(inside.protocol())).take(1).for_each(|n| *n -= 1);
         if guest.mappings == [0; 3] {
@@ -398,7 +397,7 @@ impl Holder {
     pub(super) fn loan_of(&self, tuples: &Tuples) -> Option<String> {
         self.state.with(|state| {
             let ours = |m: &&Arc<Mapping>| {
-                tuples.holds(m.realm(), m.external_ip, m.protocol(), m.external_port)
+                tuples.holds(m.realm(), m.external_ip(), m.protocol(), m.external_port)
             };
             let mapping = state.external.iter().find(ours)?;
             let (ip, port) = mapping.external();

@@ -173,55 +173,48 @@ impl NatPool {
             return Err(failure);
         }
         let protocol = key.protocol();
-        let places = self.places(state, inside.src(), dice);
-        let free = places.iter().find_map(|place| self.take(place, key, dice));
+        let guest = inside.src();
+        let choice = match self.options.pooling {
+            Pooling::Arbitrary => dice.roll(),
+            // The same for all of a guest's mappings, whatever order they come in.
+            Pooling::Paired | Pooling::PairedOnly => self.holder.guest_hash(guest),
+        };
+        let paired = state.paired(guest).filter(|_| self.options.pooling != Pooling::Arbitrary);
+        let places = || self.places(paired, choice);
+        let free = places().find_map(|place| self.take(&place, key, dice));
         let taken = free.or_else(|| {
             // Under pressure the port that has waited longest does not wait on.
-            places.iter().find_map(|place| {
-                let map = self.map(place, protocol)?;
+            places().find_map(|place| {
+                let map = self.map(&place, protocol)?;
                 let port = map.take_waiting(&place.member.range.ports)?;
-                Some((place.ip, map, port))
+                Some((map, port))
             })
         });
-        let (external_ip, map, external_port, shared) = match taken {
-            Some((ip, map, port)) => (ip, map, port, false),
+        let (map, external_port, shared) = match taken {
+            Some((map, port)) => (map, port, false),
             None if self.options.sharing => {
-                let (ip, map, port) = self.another_use(state, protocol, dice)?;
-                (ip, map, port, true)
+                let (map, port) = self.another_use(state, protocol, dice)?;
+                (map, port, true)
             }
             None => return Err(Failure::Exhausted),
         };
         // A mapping that shares its tuple is for one destination.
         let inside = if shared { *key } else { *inside };
-        let realm = self.realm;
-        let new = NewMapping { realm, map, inside, external_ip, external_port, shared };
-        Ok(state.enter(&self.holder, new))
+        Ok(state.enter(&self.holder, NewMapping { map, inside, external_port, shared }))
     }
 
-    /// Where a guest may get a port, the best place first.
-    fn places(&self, state: &State, guest: IpAddr, dice: &mut Dice) -> Vec<Place<'_>> {
-        let pooling = self.options.pooling;
-        let paired = state.paired(guest).filter(|_| pooling != Pooling::Arbitrary);
-        let at_home = |ip: IpAddr| {
-            let own = self.members.iter().filter(move |m| m.range.prefix.contains(ip));
-            own.map(move |member| Place { ip, member })
-        };
-        let mut places: Vec<Place<'_>> = paired.into_iter().flat_map(at_home).collect();
-        if pooling == Pooling::PairedOnly && !places.is_empty() {
-            return places;
-        }
-        let choice = match pooling {
-            Pooling::Arbitrary => dice.roll(),
-            // The same for all of a guest's mappings, whatever order they come in.
-            _ => self.holder.guest_hash(guest),
-        };
+    /// Where a guest may get a port that is paired with an address or not, the best place first.
+    /// From those that are all the same, `choice` picks.
+    fn places(&self, paired: Option<IpAddr>, choice: u64) -> impl Iterator<Item = Place<'_>> {
+        let at_home = move |ip: IpAddr| self.members_of(ip).map(move |member| Place { ip, member });
+        let only = self.options.pooling == Pooling::PairedOnly;
+        let stays = only && paired.is_some_and(|ip| at_home(ip).next().is_some());
         let start = choice as usize % self.members.len().max(1);
         let (before, from) = self.members.split_at_checked(start).unwrap_or_default();
-        for member in from.iter().chain(before) {
-            let addresses = addresses(member.range.prefix, choice);
-            places.extend(addresses.map(|ip| Place { ip, member }));
-        }
-        places
+        let others = from.iter().chain(before).filter(move |_| !stays).flat_map(move |member| {
+            addresses(member.range.prefix, choice).map(move |ip| Place { ip, member })
+        });
+        paired.into_iter().flat_map(at_home).chain(others)
     }
 
     /// Takes a free port at a place, the most wanted first.
@@ -230,7 +223,7 @@ impl NatPool {
         place: &Place<'_>,
         key: &FlowKey,
         dice: &mut Dice,
-    ) -> Option<(IpAddr, Arc<PortMap>, u16)> {
+    ) -> Option<(Arc<PortMap>, u16)> {
         let map = self.map(place, key.protocol())?;
         let now = self.holder.space().now();
         let port = self
@@ -238,7 +231,7 @@ impl NatPool {
             .into_iter()
             .flatten()
             .find_map(|want| map.take(&want, self.options.random.then_some(&mut *dice), now))?;
-        Some((place.ip, map, port))
+        Some((map, port))
     }
 
     /// Which ports to try to get for a packet, one after the other.
@@ -268,7 +261,7 @@ impl NatPool {
         state: &State,
         protocol: Protocol,
         dice: &mut Dice,
-    ) -> Result<(IpAddr, Arc<PortMap>, u16), Failure> {
+    ) -> Result<(Arc<PortMap>, u16), Failure> {
         let ours = |mapping: &&Arc<super::Mapping>| {
             let (ip, port) = mapping.external();
             mapping.protocol() == protocol && self.lends(protocol, ip, port)
@@ -276,9 +269,9 @@ impl NatPool {
         let count = state.tuples().filter(ours).count() as u32;
         let pick = dice.below(count) as usize;
         let mapping = state.tuples().filter(ours).nth(pick).ok_or(Failure::Exhausted)?;
-        let ((ip, port), map) = (mapping.external(), mapping.map().clone());
+        let ((_, port), map) = (mapping.external(), mapping.map().clone());
         map.share(port);
-        Ok((ip, map, port))
+        Ok((map, port))
     }
 
     /// Who may open a connection from outside by way of a mapping.
@@ -321,9 +314,8 @@ impl NatPool {
                 state.at_external(ip, protocol, port).filter(|_| self.options.sharing)?;
                 map.share(port);
             }
-            let (realm, inside) = (self.realm, if shared { *key } else { inside });
-            let new =
-                NewMapping { realm, map, inside, external_ip: ip, external_port: port, shared };
+            let inside = if shared { *key } else { inside };
+            let new = NewMapping { map, inside, external_port: port, shared };
             let lease = state.enter(&self.holder, new);
             self.note_remote(state, &lease, key);
             Some(lease)
@@ -345,16 +337,30 @@ impl NatPool {
         }
     }
 
+    fn placed(&self, place: usize) -> Option<&Member> {
+        let (_, _, index) = self.order.get(place)?;
+        self.members.get(*index)
+    }
+
+    /// The member of the greatest address and first port up to these.
+    fn last_by(&self, end: (u128, u16)) -> Option<&Member> {
+        let behind = self.order.partition_point(|(at, first, _)| (*at, *first) <= end);
+        self.placed(behind.checked_sub(1)?)
+    }
+
+    /// The ranges of this address, by port.
+    fn members_of(&self, ip: IpAddr) -> impl Iterator<Item = &Member> {
+        let prefix = self.last_by((ip.to_bits(), u16::MAX)).map(|member| member.range.prefix);
+        let bits = prefix.map_or(u128::MAX, |prefix| prefix.addr().to_bits());
+        let first = self.order.partition_point(|(at, ..)| *at < bits);
+        let members = (first..self.order.len()).map_while(|place| self.placed(place));
+        members.take_while(move |member| member.range.prefix.contains(ip))
+    }
+
     /// The range that has this tuple.
     fn member(&self, ip: IpAddr, port: u16) -> Option<&Member> {
-        let bits = ip.to_bits();
-        let last_by = |end: (u128, u16)| {
-            let behind = self.order.partition_point(|(at, first, _)| (*at, *first) <= end);
-            let (_, _, index) = self.order.get(behind.checked_sub(1)?)?;
-            self.members.get(*index)
-        };
-        let prefix = last_by((bits, u16::MAX))?.range.prefix;
-        let member = last_by((prefix.addr().to_bits(), port))?;
+        let prefix = self.last_by((ip.to_bits(), u16::MAX))?.range.prefix;
+        let member = self.last_by((prefix.addr().to_bits(), port))?;
         let holds = member.range.prefix.contains(ip) && member.range.ports.contains(&port);
         holds.then_some(member)
     }
@@ -394,14 +400,17 @@ fn inside_key(key: &FlowKey, dependence: Dependence) -> FlowKey {
 /// Addresses of a prefix to try, from one that `choice` picks. The first of an IPv6 prefix is no
 /// host's (RFC 4291, section 2.6.1).
 fn addresses(prefix: IpCidr, choice: u64) -> impl Iterator<Item = IpAddr> {
-    let size = 1u128.checked_shl(prefix.host_len().into()).unwrap_or(u128::MAX);
-    let mut dice = Dice(choice);
-    let start = u128::from(dice.roll()) << 64 | u128::from(dice.roll());
-    (0..size.min(ADDRESS_TRIES)).map(move |step| {
-        let mut bits = start.wrapping_add(step) % size;
-        if bits == 0 && size > 2 && !prefix.is_ipv4() {
-            bits = 1 + ADDRESS_TRIES % (size - 1);
-        }
+    let (len, mut dice) = (u32::from(prefix.host_len()), Dice(choice));
+    let last = u128::MAX.checked_shr(128 - len).unwrap_or(0);
+    let start = match len {
+        0 => 0,
+        _ => u128::from(dice.roll()) << 64 | u128::from(dice.roll()),
+    };
+    (0..=last.min(ADDRESS_TRIES - 1)).map(move |step| {
+        let bits = match start.wrapping_add(step) & last {
+            0 if last > 1 && !prefix.is_ipv4() => last.min(1 + ADDRESS_TRIES),
+            bits => bits,
+        };
         prefix.with_host_bits(bits)
     })
 }

@@ -6,9 +6,11 @@
 
 use super::lock::AnyLock;
 use super::quarantine::{Hold, Quarantine};
+use super::space::Realm;
 use crate::host::{Host, Moment};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
@@ -112,6 +114,8 @@ pub struct Usage {
 /// A port is taken by one atomic test-and-set, so that any number of threads can take all of them
 /// to the last one, each once. The lock is for those that wait, and for shared ones.
 pub struct PortMap {
+    realm: Realm,
+    ip: IpAddr,
     /// On loan, or waiting.
     taken: Bits,
     /// Not to be taken by anybody who comes for any port.
@@ -132,9 +136,11 @@ struct Waiting {
 }
 
 impl PortMap {
-    pub(super) fn new<H: Host>() -> Self {
+    pub(super) fn new<H: Host>(realm: Realm, ip: IpAddr) -> Self {
         let waiting = Waiting { quarantine: Quarantine::new(), shared: BTreeMap::new() };
         Self {
+            realm,
+            ip,
             taken: bits(),
             claimed: OnceBox::new(),
             owners: OnceBox::new(),
@@ -143,6 +149,11 @@ impl PortMap {
             on_loan: AtomicU32::new(0),
             peak: AtomicU32::new(0),
         }
+    }
+
+    /// Where the address is, and the address.
+    pub const fn address(&self) -> (Realm, IpAddr) {
+        (self.realm, self.ip)
     }
 
     fn claimed_word(&self, word: usize) -> u64 {

@@ -179,7 +179,7 @@ pub struct ReservationSpace {
     clock: AtomicU64,
     secret: u64,
     draws: AtomicU64,
-    make_map: fn() -> PortMap,
+    make_map: fn(Realm, IpAddr) -> PortMap,
     make_holder: fn(u32, String, Arc<Self>, u64) -> Holder,
     records: AnyLock<Records>,
 }
@@ -245,7 +245,7 @@ impl ReservationSpace {
             if records.maps.len() >= MAX_PORT_MAPS {
                 return None;
             }
-            let map = Arc::new((self.make_map)());
+            let map = Arc::new((self.make_map)(realm, ip));
             records.claimed(&key).iter().for_each(|range| map.set_claimed(range, &[], true));
             records.maps.insert(key, map.clone());
             Some(map)
