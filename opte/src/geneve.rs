@@ -121,6 +121,7 @@ pub struct OuterFacts {
 impl OuterFacts {
     /// Parses Ethernet, IPv6 with extensions, UDP and Geneve from the start of `head`; `len` is
     /// the length of the whole frame.
+    #[inline]
     pub fn parse(head: &[u8], len: usize, dialect: &Dialect) -> Result<Self, DropReason> {
         let ether: &Ether = view(head, 0)?;
         if ether.ether_type.get() != ETHERTYPE_IPV6 {
@@ -148,8 +149,9 @@ impl OuterFacts {
             return Err(DropReason::TransportLength);
         }
         let (src, dst) = (Ipv6Addr::from(ip.src), Ipv6Addr::from(ip.dst));
-        let facts = Self::parse_geneve(head, at + size_of::<Udp>(), src, dst, dialect)?;
-        Ok(Self { traffic_class: (ip.first.get() >> 20) as u8, ..facts })
+        let (vni, external, inner) = geneve(head, at + size_of::<Udp>(), dialect)?;
+        let traffic_class = (ip.first.get() >> 20) as u8;
+        Ok(Self { src, dst, vni, external, traffic_class, inner })
     }
 
     /// Parses a Geneve header at `at`; the addresses come from elsewhere, and so does the traffic
@@ -161,18 +163,7 @@ impl OuterFacts {
         dst: Ipv6Addr,
         dialect: &Dialect,
     ) -> Result<Self, DropReason> {
-        let header: &Geneve = view(head, at)?;
-        let wrong_kind = header.version_len >> 6 != 0
-            || header.flags & CONTROL != 0
-            || header.protocol.get() != TRANSPARENT_ETHERNET;
-        if wrong_kind {
-            return Err(DropReason::GeneveHeader);
-        }
-        let start = at + size_of::<Geneve>();
-        let inner = start + usize::from(header.version_len & 0x3f) * 4;
-        let options = head.get(start..inner).ok_or(DropReason::Truncated)?;
-        let external = walk_options(options, dialect)?;
-        let vni = Vni::from_bytes(header.vni);
+        let (vni, external, inner) = geneve(head, at, dialect)?;
         Ok(Self { src, dst, vni, external, traffic_class: 0, inner })
     }
 
@@ -180,6 +171,23 @@ impl OuterFacts {
     pub const fn mark(&self) -> Mark {
         Mark::underlay(self.vni, self.external, self.src)
     }
+}
+
+/// Reads the Geneve header at `at`: the virtual network, the external mark, and where the inner frame
+/// begins. Parts go back in registers: a whole [`OuterFacts`] would be copied by way of memory.
+#[inline(always)]
+fn geneve(head: &[u8], at: usize, dialect: &Dialect) -> Result<(Vni, bool, usize), DropReason> {
+    let header: &Geneve = view(head, at)?;
+    let wrong_kind = header.version_len >> 6 != 0
+        || header.flags & CONTROL != 0
+        || header.protocol.get() != TRANSPARENT_ETHERNET;
+    if wrong_kind {
+        return Err(DropReason::GeneveHeader);
+    }
+    let start = at + size_of::<Geneve>();
+    let inner = start + usize::from(header.version_len & 0x3f) * 4;
+    let options = head.get(start..inner).ok_or(DropReason::Truncated)?;
+    Ok((Vni::from_bytes(header.vni), walk_options(options, dialect)?, inner))
 }
 
 /// Looks at each option; answers whether the external mark is among them. At most 63 words of
