@@ -288,8 +288,8 @@ impl<H: Host> Port<H> {
         self.run(&mut walk).map(drop)
     }
 
-    /// The transform that the packet's slot has, if it holds: only its TCP flags brought the
-    /// packet here.
+    /// The transform that the packet's slot has, if it holds: only TCP flags or a change of filters
+    /// brought the packet here.
     fn stored_transform(
         &self,
         policy: &Policy,
@@ -300,7 +300,7 @@ impl<H: Host> Port<H> {
             return None;
         }
         let stored = self.flows.with_side(flow, packet.direction, |slot| slot.stored.clone())??;
-        stored.holds(policy.generation, packet.headers).then_some(stored.transform)
+        stored.still_holds(policy, packet.headers).then_some(stored.transform)
     }
 
     /// An ICMP error. It makes no flow: one that is about a packet of a connection goes the way of

@@ -17,7 +17,7 @@ use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
 use crate::host::{Host, Moment};
 use crate::policy::{Policy, PolicyRules};
-use crate::port::{NOTHING_TO_SWEEP, Port};
+use crate::port::{Caching, NOTHING_TO_SWEEP, Port};
 use crate::rule::{Facts, RuleId};
 use crate::walk::{self, Bytes, Connection, Walk, Way};
 use alloc::sync::Arc;
@@ -162,6 +162,19 @@ fn walk_again(rules: &PolicyRules, facts: &FlowFacts, own: Option<Bytes<'_>>) ->
     }
 }
 
+/// Judges a connection that a policy has let be which differs by its filters alone: its way and its
+/// translation are right, and the layers that say so need not be asked. Answers the rule that lets it be.
+fn filter_again(rules: &PolicyRules, facts: &FlowFacts) -> Result<Option<RuleId>, CutReason> {
+    let FlowFacts { connection, choice, .. } = *facts;
+    let direction = connection.opened;
+    let mut walk = Walk::new(rules, direction, facts.opening, choice, Some(connection), None);
+    walk.origin(facts.mark);
+    match walk.try_filters() {
+        Ok(_) => Ok(walk.allowed_by),
+        Err(reason) => Err(walk.cut.unwrap_or(CutReason::of(reason))),
+    }
+}
+
 impl<H: Host> Port<H> {
     /// Uniform, keyed, constant for a connection: for choices among equals.
     pub(crate) fn choice(&self, flow: &Flow<H>) -> u64 {
@@ -225,17 +238,28 @@ impl<H: Host> Port<H> {
         if flow.is_judged(policy.generation) {
             return Ok(None);
         }
-        let sentence = walk_again(&policy.rules, &self.facts(flow), own);
+        let facts = self.facts(flow);
+        if flow.is_judged(policy.ways_since) && self.caching == Caching::Stored {
+            let allowed_by = filter_again(&policy.rules, &facts)?;
+            self.stands_by(policy, flow, allowed_by);
+            return Ok(None);
+        }
+        let sentence = walk_again(&policy.rules, &facts, own);
         if let Some(reason) = sentence.reason() {
             return Err(reason);
         }
+        flow.set_way(sentence.passage.and_then(|passage| passage.way));
+        self.stands_by(policy, flow, sentence.passage.and_then(|passage| passage.allowed_by));
+        Ok(sentence.passage.filter(|passage| passage.own).map(|passage| passage.edit))
+    }
+
+    /// Notes that a connection stands under `policy`, by the rule that lets it be.
+    fn stands_by(&self, policy: &Policy, flow: &Arc<Flow<H>>, allowed_by: Option<RuleId>) {
         if !flow.is_judged(policy.idle_since) {
             self.flows.refile(flow, &policy.rules.idle);
         }
-        flow.set_allowed_by(sentence.passage.and_then(|passage| passage.allowed_by));
-        flow.set_way(sentence.passage.and_then(|passage| passage.way));
+        flow.set_allowed_by(allowed_by);
         flow.set_judged(policy.generation);
-        Ok(sentence.passage.filter(|passage| passage.own).map(|passage| passage.edit))
     }
 
     /// A flow that was just entered is still right. If there is another policy by now, who swept

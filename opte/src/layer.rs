@@ -37,7 +37,8 @@ impl fmt::Display for DefaultAction {
 pub enum Return {
     /// Runs its rules, as for any packet.
     Rules,
-    /// Lets them pass: the connection was let.
+    /// Lets them pass: the connection was let. Rules of such a layer let packets pass or drop them, and
+    /// do nothing else.
     Pass,
     /// Undoes the connection's translation.
     Translate,
@@ -92,6 +93,11 @@ impl Layer {
             Direction::Out => out,
             Direction::In => inbound,
         }
+    }
+
+    /// Its rules let packets pass or drop them, and do nothing else.
+    pub fn only_filters(&self) -> bool {
+        self.on_return == Return::Pass
     }
 
     /// This layer with other rules in one direction.

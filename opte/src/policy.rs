@@ -99,6 +99,9 @@ pub struct Policy {
     pub generation: Generation,
     /// The policy since which idle limits are as they are.
     pub idle_since: Generation,
+    /// The policy since which all is as it is that says where packets go and what is rewritten: only
+    /// filters have changed.
+    pub ways_since: Generation,
     /// What decides.
     pub rules: PolicyRules,
 }
@@ -106,15 +109,16 @@ pub struct Policy {
 impl Policy {
     /// The first policy of a port.
     pub const fn first(generation: Generation, rules: PolicyRules) -> Self {
-        Self { generation, idle_since: generation, rules }
+        Self { generation, idle_since: generation, ways_since: generation, rules }
     }
 
     /// The policy that comes after this one.
     #[must_use]
     pub fn next(&self, generation: Generation, rules: PolicyRules) -> Self {
-        let same_idle = self.rules.idle == rules.idle;
-        let idle_since = if same_idle { self.idle_since } else { generation };
-        Self { generation, idle_since, rules }
+        let since = |same: bool, before: Generation| if same { before } else { generation };
+        let idle_since = since(self.rules.idle == rules.idle, self.idle_since);
+        let ways_since = since(self.rules.has_ways_of(&rules), self.ways_since);
+        Self { generation, idle_since, ways_since, rules }
     }
 }
 
@@ -138,15 +142,27 @@ pub struct PolicyRules {
 }
 
 impl PolicyRules {
+    /// Layers and shared tables are the very same, or those that `except` names.
+    fn has_parts_of(&self, other: &Self, except: impl Fn(&Layer) -> bool) -> bool {
+        let same = |(a, b): (&Arc<Layer>, &Arc<Layer>)| {
+            Arc::ptr_eq(a, b) || (except(a) && except(b) && a.name == b.name)
+        };
+        Arc::ptr_eq(&self.host_tables, &other.host_tables)
+            && self.layers.len() == other.layers.len()
+            && self.layers.iter().zip(&other.layers).all(same)
+    }
+
+    /// A connection that both let be has the same way and the same translation by both.
+    fn has_ways_of(&self, other: &Self) -> bool {
+        self.has_parts_of(other, Layer::only_filters)
+    }
+
     /// Made of the very same parts: there is nothing to publish.
     pub fn is_same(&self, other: &Self) -> bool {
-        let same_layers = || self.layers.iter().zip(&other.layers).all(|(a, b)| Arc::ptr_eq(a, b));
         self.idle == other.idle
             && self.pick_up == other.pick_up
             && self.answers == other.answers
             && self.shared == other.shared
-            && Arc::ptr_eq(&self.host_tables, &other.host_tables)
-            && self.layers.len() == other.layers.len()
-            && same_layers()
+            && self.has_parts_of(other, |_| false)
     }
 }

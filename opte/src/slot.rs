@@ -9,7 +9,7 @@ use crate::flow::Flow;
 use crate::flow_key::FlowKey;
 use crate::headers::Headers;
 use crate::host::{Host, Moment};
-use crate::policy::Generation;
+use crate::policy::{Generation, Policy};
 use crate::tcp::{TcpFlags, TcpState, is_plain};
 use crate::transform::Transform;
 use alloc::sync::Arc;
@@ -28,6 +28,13 @@ impl Stored {
     /// The same for fragments without a transport header.
     pub(crate) fn for_later_fragments(&self) -> Self {
         Self { generation: self.generation, transform: self.transform.for_later_fragments() }
+    }
+
+    /// Holds for this packet under `policy`, if its connection does: what has changed since would only
+    /// have let the packet pass or not.
+    pub fn still_holds(&self, policy: &Policy, headers: &Headers) -> bool {
+        (policy.ways_since..=policy.generation).contains(&self.generation)
+            && self.transform.is_for(headers)
     }
 
     /// Holds for this packet under policy `generation`.

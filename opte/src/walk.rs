@@ -198,9 +198,19 @@ impl<'a> Walk<'a> {
 
     /// Runs all layers and counts nothing.
     pub fn try_run(&mut self) -> Result<Passed, DropReason> {
+        self.steps(self.rules.layers.len())
+    }
+
+    /// The same as far as filters go: the layers behind the last of them are left out.
+    pub(crate) fn try_filters(&mut self) -> Result<Passed, DropReason> {
+        let filters = self.layers().enumerate().filter(|(_, layer)| layer.only_filters());
+        self.steps(filters.last().map_or(0, |(last, _)| last + 1))
+    }
+
+    fn steps(&mut self, steps: usize) -> Result<Passed, DropReason> {
         let rules = self.rules;
         let count = rules.layers.len();
-        for at in 0..count {
+        for at in 0..steps {
             let at = match self.direction {
                 Direction::Out => at,
                 Direction::In => count - 1 - at,
