@@ -177,22 +177,23 @@ inline string opte_drop_reason[uint32_t number] =
 	number == 31 ? "nat_protocol" :
 	number == 32 ? "nat_exhausted" :
 	number == 33 ? "nat_limit" :
-	number == 34 ? "nat_filtered" :
-	number == 35 ? "no_mapping" :
-	number == 36 ? "no_boundary" :
-	number == 37 ? "translated_inside" :
-	number == 38 ? "untranslated_outside" :
-	number == 39 ? "external_inside" :
-	number == 40 ? "hop_limit" :
-	number == 41 ? "too_big_inside" :
-	number == 42 ? "too_big_outside" :
-	number == 43 ? "multicast" :
-	number == 44 ? "no_group" :
-	number == 45 ? "no_listener" :
-	number == 46 ? "multicast_vni" :
-	number == 47 ? "connection_cut" :
-	number == 48 ? "flow_conflict" :
-	number == 49 ? "flow_table_full" :
+	number == 34 ? "nat_unmapped" :
+	number == 35 ? "nat_filtered" :
+	number == 36 ? "no_mapping" :
+	number == 37 ? "no_boundary" :
+	number == 38 ? "translated_inside" :
+	number == 39 ? "untranslated_outside" :
+	number == 40 ? "external_inside" :
+	number == 41 ? "hop_limit" :
+	number == 42 ? "too_big_inside" :
+	number == 43 ? "too_big_outside" :
+	number == 44 ? "multicast" :
+	number == 45 ? "no_group" :
+	number == 46 ? "no_listener" :
+	number == 47 ? "multicast_vni" :
+	number == 48 ? "connection_cut" :
+	number == 49 ? "flow_conflict" :
+	number == 50 ? "flow_table_full" :
 	"?";
 
 inline string opte_flow_end[uint32_t number] =

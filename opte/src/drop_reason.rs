@@ -76,6 +76,9 @@ crate::named! {
         NatExhausted = "nat_exhausted",
         /// The guest, or its port, has as many external ports as it may have.
         NatLimit = "nat_limit",
+        /// The destination is an external tuple of an address that ports of this host share, and nobody
+        /// has it.
+        NatUnmapped = "nat_unmapped",
         /// The destination is mapped, but the mapping's filter does not let this remote side in.
         NatFiltered = "nat_filtered",
         /// No guest of the VPC has the destination address.

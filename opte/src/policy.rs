@@ -6,12 +6,13 @@
 
 use crate::answer::Rate;
 use crate::layer::Layer;
+use crate::nat::Identifications;
 use crate::tcp::Timeouts;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 use opte_api::Protocol;
 
 /// Number of a change. Policies have the number of the change that made them; none is used twice.
@@ -136,9 +137,8 @@ pub struct PolicyRules {
     pub pick_up: bool,
     /// What senders are told of packets that do not pass.
     pub answers: AnswerPolicy,
-    /// Addresses outside that the port shares with others, and for each the first and the last
-    /// identification that only fragments of this port have.
-    pub shared: Vec<(Ipv4Addr, u16, u16)>,
+    /// Identifications for IPv4 fragments from addresses outside that the port shares with others.
+    pub shared: Vec<Arc<Identifications>>,
 }
 
 impl PolicyRules {
@@ -162,7 +162,8 @@ impl PolicyRules {
         self.idle == other.idle
             && self.pick_up == other.pick_up
             && self.answers == other.answers
-            && self.shared == other.shared
+            && self.shared.len() == other.shared.len()
+            && self.shared.iter().zip(&other.shared).all(|(a, b)| Arc::ptr_eq(a, b))
             && self.has_parts_of(other, |_| false)
     }
 }

@@ -4,14 +4,15 @@
 
 //! What is set for a port, as the engine takes it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
 use opte::answer::Rate;
 use opte::care::Care;
+use opte::nat::{Identifications, Realm, ReservationSpace};
 use opte::policy::{AnswerPolicy, IdleLimits};
 use opte::tcp::Timeouts;
-use opte_api::Direction;
-use oxide_vpc_api::{PortConfig, PortSettings, SnatRange};
+use opte_api::{Direction, IpCidr};
+use oxide_vpc_api::{PortConfig, PortSettings};
 
 /// How long flows live without packets.
 pub fn idle_limits(settings: &PortSettings) -> IdleLimits {
@@ -47,15 +48,18 @@ pub fn answer_policy(config: &PortConfig) -> AnswerPolicy {
     }
 }
 
-/// Addresses that the port shares, with the identifications that its fragments may have there: the
-/// numbers of the ports that are the port's own, which no other port has.
-pub fn shared_addresses(config: &PortConfig) -> Vec<(Ipv4Addr, u16, u16)> {
-    let ranges = config.ipv4.iter().flat_map(|family| &family.external.snat);
-    let of_family = |range: &SnatRange| match range.ip {
-        IpAddr::V4(ip) => Some((ip, range.first_port, range.last_port)),
-        IpAddr::V6(_) => None,
-    };
-    ranges.filter_map(of_family).collect()
+/// The identifications that IPv4 fragments of the port may have where it shares addresses: the
+/// numbers of the ports that it has of them, counted together with all who have the same ports.
+pub fn shared_addresses(
+    config: &PortConfig,
+    space: &ReservationSpace,
+) -> Vec<Arc<Identifications>> {
+    let snat = config.ipv4.iter().flat_map(|family| &family.external.snat);
+    let snat = snat.map(|range| (IpCidr::host(range.ip), range.first_port..=range.last_port));
+    let more = config.settings.nat.ranges.iter().filter(|range| range.prefix.is_ipv4());
+    let more = more.map(|range| (range.prefix, range.first_port..=range.last_port));
+    let ids = |(prefix, ports)| space.identifications(Realm::OUTSIDE, prefix, ports);
+    snat.chain(more).map(ids).collect()
 }
 
 /// What is asked of packets of this direction that go outside or come from there, or do not.

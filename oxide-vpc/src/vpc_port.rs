@@ -11,6 +11,7 @@
 mod routing;
 
 use crate::gateways::{Denials, Gateways};
+use crate::nat::Reach;
 use crate::routes::Routes;
 use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
@@ -52,6 +53,8 @@ pub struct VpcPort {
     claims: Arc<Vec<Claim>>,
     /// What was taken away and stands for connections that it has.
     retired: Vec<Service>,
+    /// By what it is reached from outside; the same object while that is the same.
+    reach: Arc<Reach>,
     /// By number.
     firewall: Vec<(Direction, Arc<Rule>)>,
     /// The same as they were told.
@@ -96,6 +99,7 @@ impl VpcPort {
             holder,
             claims: Arc::default(),
             retired: Vec::new(),
+            reach: Arc::default(),
             firewall: Vec::new(),
             rules: BTreeMap::new(),
             routes: Routes::default(),

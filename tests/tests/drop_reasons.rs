@@ -339,6 +339,12 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
             let ports = [53, lease.external_port];
             return (In, from_outside(&from(stranger, lease.external_ip, ports)));
         }
+        DropReason::NatUnmapped => {
+            let (ipv4, gateways) = (Some(GUEST.external(true)), GatewayMap::new());
+            let request = SetExternalIps { port: LOCAL.port(), ipv4, ipv6: None, gateways };
+            world.host.request(&request).unwrap();
+            return (In, from_outside(&from(outside(true), GUEST.snat(true).ip, [53, 6144])));
+        }
         DropReason::ExternalInside => {
             let subnet = "198.18.5.0/24".parse().unwrap();
             let attachment = Attachment::External;

@@ -12,7 +12,8 @@ use opte_tests::packets::{Body, Packet, Tunnel, checksums};
 use opte_tests::setting::{
     BOUNDARY, FAMILIES, Guest, HOSTS, add_boundary, add_guest, add_peer, outside,
 };
-use oxide_vpc_api::request::{DumpCounters, SetFwRules};
+use oxide_vpc_api::GatewayMap;
+use oxide_vpc_api::request::{DumpCounters, SetExternalIps, SetFwRules};
 use std::net::IpAddr;
 use xde::driver::DriverOptions;
 use xde::host::PortId;
@@ -295,4 +296,87 @@ fn a_flood_of_fragments_is_bounded_and_harms_nobody_else() {
     let pieces = cut(&other.bytes(), SIZE, 1);
     let arrive = |piece: &Vec<u8>| host.from_guest(PortId(1), FlatFrame::new(piece.clone()));
     assert_eq!(pieces.iter().flat_map(arrive).count(), 3);
+}
+
+/// Two ports borrow from one range, and the boundary takes all of it for one of them, or for nobody
+/// that is here.
+#[test]
+fn fragments_to_a_shared_address_go_where_the_first_goes() {
+    const GUESTS: [Guest; 2] = [GUEST, LOCAL];
+    let mut host = host();
+    let [ipv4, ipv6] = FAMILIES.map(|ipv4| Some(GUEST.external(ipv4)));
+    let request = SetExternalIps { port: LOCAL.port(), ipv4, ipv6, gateways: GatewayMap::new() };
+    host.request(&request).unwrap();
+    let mut ids = Vec::new();
+    for (id, order) in (0..).zip(ORDERS) {
+        for (ipv4, port) in FAMILIES.into_iter().flat_map(|ipv4| [(ipv4, 0), (ipv4, 1)]) {
+            let (guest, remote) = (GUESTS[port as usize], outside(ipv4));
+            let packet = datagram(guest.ip(ipv4), remote, [1000, 53]);
+            let packet = Packet { macs: guest.macs(), ..packet };
+            let leave =
+                |piece: &Vec<u8>| host.from_guest(PortId(port), FlatFrame::new(piece.clone()));
+            let left: Vec<Left> = cut(&packet.bytes(), SIZE, 77).iter().flat_map(leave).collect();
+            let (seen, seen_id) = joined(&left);
+            if ipv4 {
+                ids.push(seen_id);
+            }
+            for by in [GUEST.mac(), LOCAL.mac(), PEER.mac()] {
+                let back = datagram(remote, seen.src, [53, seen.ports()[0]]);
+                let back = Packet { macs: [PEER.mac(), by], ..back };
+                let (from, to) = (BOUNDARY.to_string(), HOSTS[0].to_string());
+                let tunnel = Tunnel::new(&from, &to, 100).external();
+                let pieces = cut(&back.bytes(), SIZE, id);
+                let arrive =
+                    |at: usize| host.from_underlay(FlatFrame::new(tunnel.around(&pieces[at])));
+                let left: Vec<Left> = order.into_iter().flat_map(arrive).collect();
+                assert_eq!(left.len(), 3, "{order:?}: {:?}", host.drops());
+                for left in &left {
+                    let (Left::Guest(at, _) | Left::Reply(at, _)) = left else {
+                        panic!("{left:?}")
+                    };
+                    assert_eq!(*at, PortId(port));
+                }
+                let (seen, _) = joined(&left);
+                assert_eq!((seen.dst, seen.ports()), (guest.ip(ipv4), [53, 1000]));
+                assert_eq!(seen.payload, back.payload);
+                assert_eq!(inner(&left[0])[..6], guest.mac().0);
+                // The next one has its identification again.
+                host.advance(LIFE_MS);
+            }
+        }
+    }
+    // Both count together.
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 2 * ORDERS.len());
+}
+
+#[test]
+fn fragments_to_a_shared_address_wait_in_vain_for_a_while() {
+    let mut host = host();
+    let (ipv4, gateways) = (Some(GUEST.external(true)), GatewayMap::new());
+    let request = SetExternalIps { port: LOCAL.port(), ipv4, ipv6: None, gateways };
+    host.request(&request).unwrap();
+    let (from, to) = (BOUNDARY.to_string(), HOSTS[0].to_string());
+    let tunnel = Tunnel::new(&from, &to, 100).external();
+    let back = datagram(outside(true), GUEST.snat(true).ip, [53, 6200]);
+    let back = Packet { macs: [PEER.mac(), GUEST.mac()], ..back };
+    let mut arrive = |id: u16, at: usize| {
+        let pieces = cut(&back.bytes(), SIZE, id);
+        assert_eq!(host.from_underlay(FlatFrame::new(tunnel.around(&pieces[at]))), []);
+        host.advance(500);
+        host.drops()
+    };
+    assert_eq!(arrive(1, 1), []);
+    // Nobody has the tuple, and so nobody takes it.
+    assert_eq!(arrive(1, 0), [DropReason::NatUnmapped]);
+    assert_eq!(arrive(2, 2), [DropReason::Fragment]);
+    let sets = host.request(&DumpCounters { port: None }).unwrap();
+    let value = |name: &str| {
+        let mut counters = sets[0].counters.iter();
+        counters.find(|counter| counter.name == name).unwrap().value
+    };
+    assert_eq!(value("shared_fragments_held"), 2);
+    assert_eq!(value("shared_fragments_forgotten"), 0);
+    assert_eq!((value("in_drop_fragment"), value("in_drop_nat_unmapped")), (1, 1));
 }

@@ -3,8 +3,9 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
 //! Source NAT under changes, beside a model that is too simple to be wrong: plain maps, one thread,
-//! no generations. Two guests of one host share a few external ports; packets, clock steps and changes
-//! of configuration come in any order, and after each step host and model must agree:
+//! no generations. Two guests of one host share a few external ports, and the boundary takes packets to
+//! these for any guest's; packets, clock steps and changes of configuration come in any order, and after
+//! each step host and model must agree:
 //!
 //! * RC-1: an external tuple stands for one endpoint at a time, and rests before it stands for another;
 //! * RC-2: a reply reaches the guest that opened the connection, or nobody;
@@ -56,11 +57,13 @@ enum Step {
         port: usize,
         remote: usize,
     },
-    /// A packet of a remote to an external port, or to a guest's own address and port.
+    /// A packet of a remote to an external port, or to a guest's own address and port. The boundary
+    /// takes a shared one for that of any guest.
     In {
         remote: usize,
         address: usize,
         port: u16,
+        by: usize,
     },
     Clock(usize),
     External {
@@ -96,8 +99,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         10 => (guest(), 0..PORTS.len(), 0..2_usize)
             .prop_map(|(guest, port, remote)| Step::Out { guest, port, remote }),
-        8 => (0..2_usize, 0..4_usize, port)
-            .prop_map(|(remote, address, port)| Step::In { remote, address, port }),
+        8 => (0..2_usize, 0..4_usize, port, guest())
+            .prop_map(|(remote, address, port, by)| Step::In { remote, address, port, by }),
         3 => (0..STEPS.len()).prop_map(Step::Clock),
         3 => (guest(), external).prop_map(|(guest, external)| Step::External { guest, external }),
         1 => guest().prop_map(|guest| Step::Again { guest }),
@@ -141,6 +144,13 @@ impl Model {
                 ip == POOLS[pool] && (FIRST..FIRST + ports).contains(&port)
             }
         }
+    }
+
+    /// Both guests borrow of this address.
+    fn is_shared(&self, ip: Ipv4Addr) -> bool {
+        let borrows =
+            |guest| matches!(self.external(guest), External::Pool(at, _) if POOLS[at] == ip);
+        (0..GUESTS.len()).all(borrows)
     }
 
     fn owner(&self, tuple: Tuple) -> Option<Endpoint> {
@@ -277,12 +287,12 @@ impl Pair {
                 let seen = self.send(guest, PORTS[port], remote);
                 return self.model.out((guest, PORTS[port]), remote, seen);
             }
-            Step::In { remote, address, port } => {
+            Step::In { remote, address, port, by } => {
                 let ip = match address {
                     0 | 1 => POOLS[address],
                     own => Model::own(own - 2),
                 };
-                let seen = self.receive(remote, (ip, port))?;
+                let seen = self.receive(remote, (ip, port), by)?;
                 return self.model.inbound(remote, (ip, port), seen);
             }
             Step::Clock(which) => {
@@ -350,10 +360,16 @@ impl Pair {
     }
 
     /// A packet of a remote comes to a tuple; answers whom it reaches.
-    fn receive(&mut self, remote: usize, (ip, port): Tuple) -> Result<Option<Endpoint>, String> {
+    fn receive(
+        &mut self,
+        remote: usize,
+        (ip, port): Tuple,
+        by: usize,
+    ) -> Result<Option<Endpoint>, String> {
         let body = Body::Udp { ports: [REMOTE_PORT, port], checksum: true };
         let owner = self.model.owner((ip, port)).map(|(guest, _)| guest);
-        let to = owner.unwrap_or_else(|| usize::from(ip == Model::own(1)));
+        let known = owner.unwrap_or_else(|| usize::from(ip == Model::own(1)));
+        let to = if self.model.is_shared(ip) { by } else { known };
         let macs = [oxide_vpc_api::config::BOUNDARY_MAC, GUESTS[to].mac()];
         let packet = Packet::new(macs, [REMOTES[remote].into(), ip.into()], body);
         let tunnel = Tunnel { src: BOUNDARY, dst: HOSTS[0], ..Tunnel::new("::", "::", VPC) };

@@ -78,7 +78,12 @@ fn tcp_flows(host: &mut Hypervisor) -> Vec<oxide_vpc_api::dump::TcpFlowInfo> {
 }
 
 fn one_port(host: &mut Hypervisor, guest: Guest) {
-    let range = SnatRange { last_port: 6144, first_port: 6144, ..GUEST.snat(true) };
+    ports(host, guest, 6144);
+}
+
+/// The guest has the ports of the shared address from 6144 to this one.
+fn ports(host: &mut Hypervisor, guest: Guest, last_port: u16) {
+    let range = SnatRange { last_port, first_port: 6144, ..GUEST.snat(true) };
     let ipv4 = Some(ExternalIps { snat: vec![range], ..ExternalIps::default() });
     let port = guest.port();
     host.request(&SetExternalIps { port, ipv4, ipv6: None, gateways: GatewayMap::new() })
@@ -169,19 +174,28 @@ fn an_address_that_another_port_has_is_named_and_nothing_is_left() {
     one_port(&mut a, GUEST);
     out(&mut a, &udp(true, 1)).unwrap();
     let saved = save(&mut a, &GUEST.port()).unwrap();
-    // There, another guest has the same external port.
+    // There, another guest has the same external port, and one more.
     let mut b = host(2, 100);
     add_guest(&mut b, OTHER, 0);
-    one_port(&mut b, OTHER);
+    ports(&mut b, OTHER, 6145);
     let theirs = Packet::new(OTHER.macs(), [OTHER.ip(true), outside(true)], udp(true, 1).body);
     assert!(out(&mut b, &theirs).is_some());
     let before = (b.request(&ListPorts {}), b.request(&DumpV2p::default()));
     let refusal = restore(&mut b, &saved, None).unwrap_err().to_string();
     assert!(refusal.contains("192.0.2.1 is in use by port guest6"), "{refusal}");
     assert_eq!((b.request(&ListPorts {}), b.request(&DumpV2p::default())), before);
-    // Once it is free, the port moves.
-    b.request(&DeletePort { name: OTHER.port() }).unwrap();
+    // If it has the very same, both may borrow from there; but this one is on loan.
+    one_port(&mut b, OTHER);
+    let before = (b.request(&ListPorts {}), b.request(&DumpV2p::default()));
+    let refusal = restore(&mut b, &saved, None).unwrap_err().to_string();
+    assert!(refusal.contains("192.0.2.1 UDP 6144"), "{refusal}");
+    assert_eq!((b.request(&ListPorts {}), b.request(&DumpV2p::default())), before);
+    // Once it is free, the port moves, and its sharer gets what is left.
+    b.request(&ClearUft { port: OTHER.port() }).unwrap();
     restore(&mut b, &saved, None).unwrap();
+    let left = b.from_guest(PORT, FlatFrame::new(theirs.bytes()));
+    assert!(matches!(left.as_slice(), [Left::Reply(..)]), "{left:?}");
+    assert_eq!(b.drops(), [opte::drop_reason::DropReason::NatExhausted]);
 }
 
 #[test]

@@ -50,20 +50,22 @@ impl<F: Frame> Refused<F> {
         now: Moment,
         out: &mut impl Egress<F>,
     ) {
-        give(sender, self.answer, mark, now, out);
+        give(sender, self.answer, (mark, 0), now, out);
     }
 }
 
-/// Gives an inner frame to a guest of this host, as a packet that comes in.
+/// Gives an inner frame to a guest of this host, as a packet that comes in. Beside its mark, the ECN
+/// field that the outer headers had.
 pub(crate) fn give<H: Host, F: Frame>(
     Place { device, policy }: Place<'_, H>,
     bytes: Vec<u8>,
-    mark: Mark,
+    (mark, ecn): (Mark, u8),
     now: Moment,
     out: &mut impl Egress<F>,
 ) {
     let (mut frame, mut batch) = (FlatFrame::new(bytes), Batch::default());
     let headers = Headers::parse(frame.head(), frame.len(), 0, mark);
+    let headers = headers.map(|headers| Headers { ecn, ..headers });
     let turn = Turn { policy, direction: Direction::In, now, cell: None };
     let headers = headers.as_ref().map_err(|reason| *reason);
     let verdict = device.port.process(turn, &mut frame, headers, &mut batch);

@@ -134,7 +134,9 @@ impl<H: Host> Management<H> {
             draft.limits.insert(name.clone(), flow_limit(driver, &step.settings)?);
         }
         if let Step::SetExternalIps(r) = &step {
-            self.check_external(Some(name), r.ipv4.iter().chain(&r.ipv6))?;
+            let vni = self.port(name)?.device.vni;
+            let external = r.ipv4.iter().chain(&r.ipv6);
+            self.check_external((Some(name), vni), external, Some(&draft.ports))?;
         }
         let known = &self.port(name)?.vpc;
         let vpc = draft.ports.entry(name.clone()).or_insert_with(|| known.clone());

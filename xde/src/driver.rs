@@ -5,7 +5,8 @@
 //! A hypervisor host: frames of guests and of the underlay go in by batches, and leave by
 //! [`Egress`].
 
-use crate::answer::{Refused, give, outer_facts};
+use crate::answer::{Refused, give};
+use crate::arrival::{PieceCounts, Pieces, Stray, arrival};
 use crate::dispatch::{by_version, refuse};
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
@@ -18,11 +19,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use opte::counters::Counters;
 use opte::drop_reason::DropReason;
-use opte::ecn;
 use opte::event::{BatchBegun, BatchEnded, ControlBegun, ControlEnded, Dropped, NO_PORT};
 use opte::flow_table::Budget;
 use opte::frame::{FlatFrame, Frame, Rewrite};
-use opte::geneve::{Mark, OuterFacts};
+use opte::geneve::Mark;
 use opte::headers::Headers;
 use opte::host::{Host, Lock, Observer};
 use opte::nat::ReservationSpace;
@@ -67,6 +67,9 @@ pub struct Driver<H: Host> {
     published: Arc<Published<H>>,
     /// Copies of packets to groups.
     pub(crate) copies: Counts,
+    /// Fragments to addresses of which several ports borrow.
+    pub(crate) pieces: H::Lock<Pieces>,
+    pub(crate) piece_counts: PieceCounts,
     /// Who owns what outside.
     pub(crate) space: Arc<ReservationSpace>,
     /// Packets that reached no port.
@@ -93,6 +96,8 @@ impl<H: Host> Driver<H> {
             observer: Arc::new(observer),
             published: published.clone(),
             copies: Counts::default(),
+            pieces: H::Lock::new(Pieces::default()),
+            piece_counts: PieceCounts::default(),
             space: space.clone(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
@@ -224,6 +229,10 @@ impl<H: Host> Driver<H> {
                             refused.answer(look.place, shape, out);
                         }
                     }
+                    Err(Stray::Piece(outer)) => {
+                        let (from, to) = ((&*snapshot, shape), (&mut batch, now));
+                        self.arrive_in_pieces(from, frame, outer, to, out);
+                    }
                     Err(Stray::Refused(reason)) => self.refuse(*reason),
                     Err(Stray::Group(outer)) => {
                         self.arrive_at_group(&snapshot, frame, outer, now, out);
@@ -278,7 +287,7 @@ impl<H: Host> Driver<H> {
         let Some(outer) = &rewrite.outer else { return self.lost(Direction::Out) };
         let inner = frame.rewritten(&Rewrite { outer: None, ..*rewrite });
         match self.local_guest(snapshot, frame, rewrite, outer) {
-            Ok(Some(place)) => give(place, inner, Mark::neighbour(outer.vni), now, out),
+            Ok(Some(place)) => give(place, inner, (Mark::neighbour(outer.vni), 0), now, out),
             Ok(None) => out.answer(inner, outer),
             Err(reason) => self.refuse(reason),
         }
@@ -343,23 +352,9 @@ impl<H: Host> Driver<H> {
     }
 
     /// A frame from the underlay, or on its way to another guest, that reaches no port.
-    fn refuse(&self, reason: DropReason) {
+    pub(crate) fn refuse(&self, reason: DropReason) {
         self.counters.dropped(Direction::In, reason);
         self.observer.tell(|| Dropped::new(NO_PORT, Direction::In, reason, None));
-    }
-}
-
-/// A frame from the underlay that is not for one device.
-enum Stray {
-    /// It is for none.
-    Refused(DropReason),
-    /// It is for whoever hears a group.
-    Group(OuterFacts),
-}
-
-impl From<DropReason> for Stray {
-    fn from(reason: DropReason) -> Self {
-        Self::Refused(reason)
     }
 }
 
@@ -369,11 +364,25 @@ pub(crate) struct Look<'a, H: Host> {
     place: Place<'a, H>,
     headers: Result<Headers, DropReason>,
     cell: Option<u32>,
+    /// The frame has the MAC address of another device yet.
+    readdressed: bool,
 }
 
 impl<'a, H: Host> Look<'a, H> {
     pub(crate) const fn new(place: Place<'a, H>, headers: Result<Headers, DropReason>) -> Self {
-        Self { place, headers, cell: None }
+        Self { place, headers, cell: None, readdressed: false }
+    }
+
+    /// The same of a frame that is to get the destination MAC address which its headers tell.
+    pub(crate) const fn readdressed(place: Place<'a, H>, headers: Headers) -> Self {
+        Self { place, headers: Ok(headers), cell: None, readdressed: true }
+    }
+
+    #[cold]
+    fn readdress<F: Frame>(&self, frame: &mut F) {
+        let Ok(headers) = &self.headers else { return };
+        let rest = frame.head_mut().get_mut(usize::from(headers.ether)..).unwrap_or_default();
+        rest.iter_mut().zip(headers.macs.dst().0).for_each(|(to, from)| *to = from);
     }
 
     fn headers(&self) -> Result<&Headers, DropReason> {
@@ -438,6 +447,9 @@ impl<'a, H: Host> Arrivals<'a, H> {
             self.flush();
             self.device = Some(device);
         }
+        if look.readdressed {
+            look.readdress(&mut frame);
+        }
         let (turn, batch) = (look.turn(Direction::In, now), &mut self.batch);
         // No layer answers packets that come in; what answers the guest goes to the guest.
         match device.port.process(turn, &mut frame, look.headers(), batch) {
@@ -464,22 +476,4 @@ impl<'a, H: Host> Arrivals<'a, H> {
             device.port.finish(&mut self.batch);
         }
     }
-}
-
-/// The device that a frame from the underlay is for.
-fn arrival<'a, H: Host, F: Frame>(
-    snapshot: &'a Snapshot<H>,
-    frame: &F,
-    shape: UnderlayShape,
-) -> Result<Look<'a, H>, Stray> {
-    let outer = outer_facts(frame, shape)?;
-    let ether: &Ether = view(frame.head(), outer.inner)?;
-    let mac = MacAddr(ether.dst);
-    if mac.is_multicast() {
-        return Err(Stray::Group(outer));
-    }
-    let place = snapshot.guest(outer.vni, mac, outer.dst).ok_or(DropReason::NoPort)?;
-    let headers = parse(frame, outer.inner, outer.mark());
-    let ecn = outer.traffic_class & ecn::MASK;
-    Ok(Look::new(place, headers.map(|headers| Headers { ecn, ..headers })))
 }

@@ -197,7 +197,9 @@ pub(crate) fn counters<H: Host>(
     let own = own.chain(shelf.map(|(name, value)| (name.into(), value)));
     let system = platform.counters().into_iter().map(|(name, value)| (name.into(), value));
     let copies = driver.copies.list().map(|(name, value)| (name.into(), value));
-    let counters = own.chain(copies).chain(system).map(|(name, value)| Counter { name, value });
+    let pieces = driver.piece_counts.list().map(|(name, value)| (name.into(), value));
+    let counters =
+        own.chain(copies).chain(pieces).chain(system).map(|(name, value)| Counter { name, value });
     let mut sets = Vec::from([CounterSet { port: None, counters: counters.collect() }]);
     sets.extend(management.ports.values().map(port_counters));
     Ok(sets)

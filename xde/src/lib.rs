@@ -28,6 +28,7 @@
 extern crate alloc;
 
 mod answer;
+mod arrival;
 pub mod boundary;
 mod change;
 mod dispatch;
@@ -35,6 +36,7 @@ pub mod driver;
 mod dump;
 mod dump_nat;
 mod flow_dump;
+mod follow;
 pub mod host;
 mod management;
 mod multicast;
@@ -42,6 +44,7 @@ mod port_life;
 mod publication;
 mod routing;
 mod saved;
+mod shared;
 mod shelf;
 mod snapshot;
 mod switch;

@@ -318,7 +318,8 @@ impl<H: Host> Management<H> {
         if self.ports.len() >= MAX_PORTS {
             return Err(OpteError::Limit { what: "ports".into(), limit: MAX_PORTS as u64 });
         }
-        self.check_external(None, config.families().map(|family| &family.external))?;
+        let external = config.families().map(|family| &family.external);
+        self.check_external((None, config.vni), external, None)?;
         Ok(())
     }
 

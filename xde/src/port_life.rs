@@ -105,7 +105,12 @@ impl<H: Host> Management<H> {
         SetPortSettings { port, settings }: SetPortSettings,
     ) -> Result<(), OpteError> {
         let limit = flow_limit(driver, &settings)?;
-        self.change(&port, |vpc| vpc.reconfigure(None, |c| c.settings = settings))?;
+        self.change(&port, |vpc| {
+            let until = vpc.until(now);
+            vpc.reconfigure(until, |c| c.settings = settings)
+        })?;
+        self.set_deadline();
+        self.space.tidy();
         self.port(&port).map(|managed| managed.device.port.set_flow_limit(limit, now))
     }
 

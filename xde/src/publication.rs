@@ -12,6 +12,7 @@
 
 use crate::host::Moment;
 use crate::management::{Managed, Management};
+use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::switch::Switch;
 use alloc::sync::Arc;
@@ -30,7 +31,7 @@ pub(crate) fn rules(vpc: &VpcPort, maps: &Arc<Mappings>) -> PolicyRules {
         idle: idle_limits(&vpc.config().settings),
         pick_up: vpc.config().settings.tcp.pick_up,
         answers: answer_policy(vpc.config()),
-        shared: shared_addresses(vpc.config()),
+        shared: shared_addresses(vpc.config(), vpc.holder().space()),
     }
 }
 
@@ -77,15 +78,24 @@ impl<H: Host> Management<H> {
                 changed.push((managed.device.clone(), policy.clone()));
             }
         }
-        let groups = self.groups.clone();
+        let (groups, shared) = (self.groups.clone(), self.shared(&current));
         let same_groups = Arc::ptr_eq(&groups, &current.groups);
-        if changed.is_empty() && Arc::ptr_eq(switch, &current.switch) && same_groups {
+        let same = same_groups && Arc::ptr_eq(&shared, &current.shared);
+        if changed.is_empty() && Arc::ptr_eq(switch, &current.switch) && same {
             return;
         }
-        self.published.store(Snapshot { generation, switch: switch.clone(), policies, groups });
+        let switch = switch.clone();
+        self.published.store(Snapshot { generation, switch, policies, groups, shared });
         for (device, policy) in changed {
             device.port.publish(policy);
         }
+    }
+
+    /// Addresses outside of which several ports borrow.
+    fn shared(&self, current: &Snapshot<H>) -> Arc<Shared> {
+        let ports = self.ports.values();
+        let ports = ports.map(|m| (m.device.id, m.vpc.holder(), m.vpc.reach()));
+        current.shared.next(&self.space, ports)
     }
 
     /// Lets addresses that were taken away stand no longer than was said.

@@ -10,15 +10,16 @@ use crate::management::{Managed, Management, unknown};
 use crate::port_life::CHANGE;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use opte::flow::Flow;
 use opte::host::Host;
 use opte_api::frame::Request;
-use opte_api::{Direction, OpteError};
+use opte_api::{Direction, OpteError, Vni};
 use oxide_vpc::meta::GatewayId;
-use oxide_vpc::{Gateways, Routing};
+use oxide_vpc::{Gateways, Routing, VpcPort};
 use oxide_vpc_api::gateway::{AddressKind, GatewayAddress};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::{ExternalIps, GatewayInfo, PortName};
@@ -38,7 +39,9 @@ impl<H: Host> Management<H> {
                 serve(body, |r: ListRoutes| self.look(&r.port, |port| port.vpc.routes().list()))
             }
             SetExternalIps::CODE => serve(body, |r: SetExternalIps| {
-                self.check_external(Some(&r.port), r.ipv4.iter().chain(&r.ipv6))?;
+                let vni = self.port(&r.port)?.device.vni;
+                let who = (Some(&r.port), vni);
+                self.check_external(who, r.ipv4.iter().chain(&r.ipv6), None)?;
                 self.change(&r.port, |vpc| {
                     let until = vpc.until(now);
                     vpc.set_external_ips(r.ipv4, r.ipv6, r.gateways, until)
@@ -62,11 +65,13 @@ impl<H: Host> Management<H> {
     }
 
     /// These external addresses are no other port's: `name` may have them, or a new port if it is
-    /// `None`. An address of source NAT may be shared as long as no port of it is.
+    /// `None`. An address of source NAT may be shared as long as no port of it is, or as ports of
+    /// this VPC have the very same range. Ports of a `draft` have what they have there.
     pub fn check_external<'a>(
         &self,
-        name: Option<&PortName>,
+        (name, vni): (Option<&PortName>, Vni),
         external: impl Iterator<Item = &'a ExternalIps>,
+        draft: Option<&BTreeMap<PortName, VpcPort>>,
     ) -> Result<(), OpteError> {
         let uses = |ips: &'a ExternalIps| by_preference(ips).map(|(_, ip, ports)| (ip, ports));
         let wanted: BTreeMap<IpAddr, Vec<Option<(u16, u16)>>> =
@@ -75,12 +80,19 @@ impl<H: Host> Management<H> {
                 wanted
             });
         for (other, managed) in self.ports.iter().filter(|(other, _)| Some(*other) != name) {
-            let families = managed.vpc.config().families();
+            let vpc = draft.and_then(|draft| draft.get(other)).unwrap_or(&managed.vpc);
+            let families = vpc.config().families();
             for (_, ip, theirs) in families.flat_map(|family| by_preference(&family.external)) {
-                let ours = wanted.get(&ip).into_iter().flatten();
-                if ours.copied().any(|ours| overlap(ours, theirs)) {
-                    let why = format!("{ip} is in use by port {other}: take it from there first");
-                    return Err(OpteError::invalid("external address", why));
+                let mut ours = wanted.get(&ip).into_iter().flatten().copied();
+                let shares = |ours: Option<(u16, u16)>| {
+                    managed.device.vni == vni && ours == theirs && ours.is_some()
+                };
+                let clash = ours.find(|ours| overlap(*ours, theirs) && !shares(*ours));
+                if let Some(ours) = clash {
+                    return Err(OpteError::invalid(
+                        "external address",
+                        in_use(ip, other, ours, theirs),
+                    ));
                 }
             }
         }
@@ -90,7 +102,8 @@ impl<H: Host> Management<H> {
     fn set_routing(&mut self, now: Moment, request: SetRouting) -> Result<Ensured, OpteError> {
         let SetRouting { port, revision, routes, ipv4, ipv6, gateways } = request;
         self.permit(&port, "change it", CHANGE)?;
-        self.check_external(Some(&port), ipv4.iter().chain(&ipv6))?;
+        let vni = self.port(&port)?.device.vni;
+        self.check_external((Some(&port), vni), ipv4.iter().chain(&ipv6), None)?;
         let routing = Routing { routes, external: [ipv4, ipv6], gateways };
         let managed = self.ports.get_mut(&port);
         let managed = managed.ok_or_else(|| OpteError::not_found("port", &port))?;
@@ -177,6 +190,22 @@ fn addresses(share: &Gateways, id: GatewayId, uses: &Uses) -> Vec<GatewayAddress
         }));
     }
     list
+}
+
+/// Why a port may not have an address, or these ports of it.
+fn in_use(
+    ip: IpAddr,
+    other: &PortName,
+    ours: Option<(u16, u16)>,
+    theirs: Option<(u16, u16)>,
+) -> String {
+    let why = format!("{ip} is in use by port {other}: take it from there first");
+    match ours.and(theirs) {
+        Some((first, last)) => {
+            format!("{why}, or, within one VPC, share its ports {first}-{last} and no others")
+        }
+        None => why,
+    }
 }
 
 /// Two uses of one address: all of it, or some ports.

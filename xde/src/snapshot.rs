@@ -11,6 +11,7 @@
 
 use crate::host::{Moment, PortId};
 use crate::multicast::Groups;
+use crate::shared::Shared;
 use crate::switch::{Device, Switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -43,14 +44,16 @@ pub(crate) struct Snapshot<H: Host> {
     pub policies: Vec<Arc<Policy>>,
     /// Who hears which multicast group.
     pub groups: Arc<Groups>,
+    /// Addresses outside of which several ports borrow.
+    pub shared: Arc<Shared>,
 }
 
 impl<H: Host> Snapshot<H> {
     /// Nothing is known yet.
     pub fn empty(seed: u64) -> Self {
         let switch = Arc::new(Switch::new(Vec::new(), seed));
-        let groups = Arc::default();
-        Self { generation: Generation::NONE, switch, policies: Vec::new(), groups }
+        let (groups, shared) = Default::default();
+        Self { generation: Generation::NONE, switch, policies: Vec::new(), groups, shared }
     }
 
     #[inline]

@@ -12,7 +12,6 @@ use crate::frame::{FlatFrame, Frame};
 use crate::headers::{Headers, Payload};
 use crate::host::{Host, Lock};
 use crate::port::{Batch, Passed, Port, Turn};
-use core::net::IpAddr;
 use opte_api::Direction;
 
 impl<H: Host> Port<H> {
@@ -90,15 +89,13 @@ impl<H: Host> Port<H> {
     fn way(&self, turn: Turn<'_>, key: &FlowKey) -> Option<Way> {
         let flow = self.flows.find(key, turn.direction)?;
         let stored = self.flows.with_side(&flow, turn.direction, |slot| slot.stored.clone())??;
-        let range = flow.binding().filter(|binding| binding.external_port.is_some());
-        let range = range.and_then(|binding| match binding.external_ip {
-            IpAddr::V4(ip) => turn.policy.rules.shared.iter().find(|range| range.0 == ip).copied(),
-            IpAddr::V6(_) => None,
+        let shared = flow.binding().filter(|binding| binding.external_port.is_some());
+        let shared = shared.filter(|_| turn.direction == Direction::Out);
+        let ids = shared.and_then(|binding| {
+            let ids = &turn.policy.rules.shared;
+            ids.iter().find(|ids| ids.is_of(binding.external_ip))
         });
-        let range = range.filter(|_| turn.direction == Direction::Out);
-        let id = range.map(|(_, first, last)| {
-            self.with_fragments(turn, |table| table.next_id((first, last)))
-        });
+        let id = ids.map(|ids| ids.next());
         Some(Way { stored: stored.for_later_fragments(), key: *key, id })
     }
 

@@ -73,9 +73,6 @@ pub(crate) enum Found {
 pub(crate) struct Table {
     trains: Vec<Train>,
     held_bytes: usize,
-    /// The next identification for packets that share an address, counted from the first of its
-    /// range.
-    next_id: u16,
     /// Packets that were given up for want of room.
     pub evicted: u64,
 }
@@ -140,15 +137,6 @@ impl Table {
             let held = core::mem::take(&mut train.held);
             self.held_bytes -= held.iter().map(|held| held.bytes.len()).sum::<usize>();
         }
-    }
-
-    /// An identification for a packet whose source address others have, too: of those in this
-    /// range nobody else uses any, and each is used again only after all others (RFC 6864,
-    /// section 5.3.1).
-    pub fn next_id(&mut self, (first, last): (u16, u16)) -> u16 {
-        let count = last.saturating_sub(first);
-        self.next_id = if self.next_id >= count { 0 } else { self.next_id + 1 };
-        first.saturating_add(self.next_id)
     }
 
     /// Packets that are known.

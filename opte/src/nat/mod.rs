@@ -13,7 +13,9 @@
 //!   endpoint share it, each by a [`Lease`]; it ends with the last of them;
 //! * a [`Holder`] is an owner, with its mappings, and what each of its guests has;
 //! * a [`Claim`] gives tuples to one owner for as long as it is configured so: port forwards, and
-//!   addresses that are one guest's alone.
+//!   addresses that are one guest's alone;
+//! * where several owners take from one range, a [`Noted`] lets it be noted who has which tuple, and
+//!   [`Addressed`] says which one a packet from outside is for.
 //!
 //! A [`NatPool`] is configuration: which ranges may be lent to an owner, and how. It owns nothing,
 //! so pools come, go, grow and shrink while what is on loan stays as it is. Whether a connection
@@ -21,7 +23,9 @@
 //!
 //! Locks are nested in this order only: an owner's, the space's records, one of a port map.
 
+mod addressed;
 mod holder;
+mod identifications;
 mod lock;
 mod options;
 mod pool;
@@ -31,12 +35,14 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use addressed::Addressed;
 pub use holder::{GuestUsage, Holder, Lease, MAX_REMOTES, Mapping};
+pub use identifications::Identifications;
 pub use options::{ByProtocol, Dependence, Limits, NatOptions, Pooling};
 pub use pool::{Arrival, NatPool, Range};
 pub use ports::{Dice, PortMap, Usage, Want};
 pub use quarantine::Hold;
-pub use space::{Claim, Conflict, MAX_PORT_MAPS, Realm, ReservationSpace, Tuples};
+pub use space::{Claim, Conflict, MAX_PORT_MAPS, Noted, Realm, ReservationSpace, Tuples};
 
 use crate::edit::HeaderEdit;
 use crate::flow_key::FlowKey;

@@ -16,10 +16,38 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::race::OnceBox;
 
 const WORDS: usize = 65536 / 64;
+/// Ports whose owners stand in one piece of memory.
+const PAGE: usize = 256;
 /// Ports that are tried at random before all free ones are counted.
 const TRIES: usize = 16;
 
 type Bits = Box<[AtomicU64]>;
+
+/// Who has which port. Memory comes with the first loan among the ports of a page.
+struct Owners(Box<[OnceBox<[AtomicU32; PAGE]>]>);
+
+impl Owners {
+    fn new() -> Self {
+        Self((0..65536 / PAGE).map(|_| OnceBox::new()).collect())
+    }
+
+    fn set(&self, port: u16, owner: u32) {
+        let Some(page) = self.0.get(usize::from(port) / PAGE) else { return };
+        let page = match owner {
+            0 => page.get(),
+            _ => Some(page.get_or_init(|| Box::new([const { AtomicU32::new(0) }; PAGE]))),
+        };
+        if let Some(place) = page.and_then(|page| page.get(usize::from(port) % PAGE)) {
+            place.store(owner, Ordering::Release);
+        }
+    }
+
+    fn get(&self, port: u16) -> u32 {
+        let page = self.0.get(usize::from(port) / PAGE).and_then(OnceBox::get);
+        let place = page.and_then(|page| page.get(usize::from(port) % PAGE));
+        place.map_or(0, |place| place.load(Ordering::Acquire))
+    }
+}
 
 fn bits() -> Bits {
     (0..WORDS).map(|_| AtomicU64::new(0)).collect()
@@ -121,7 +149,7 @@ pub struct PortMap {
     /// Not to be taken by anybody who comes for any port.
     claimed: OnceBox<Bits>,
     /// Who has which port, if several owners use this address.
-    owners: OnceBox<Box<[AtomicU32]>>,
+    owners: OnceBox<Owners>,
     waiting: AnyLock<Waiting>,
     /// No port's wait ends before, in milliseconds.
     due: AtomicU64,
@@ -349,18 +377,16 @@ impl PortMap {
 
     /// Begins to note who has which port.
     pub(super) fn note_owners(&self) {
-        self.owners.get_or_init(|| Box::new((0..=u16::MAX).map(|_| AtomicU32::new(0)).collect()));
+        self.owners.get_or_init(|| Box::new(Owners::new()));
     }
 
     pub(super) fn set_owner(&self, port: u16, owner: u32) {
-        if let Some(place) = self.owners.get().and_then(|owners| owners.get(usize::from(port))) {
-            place.store(owner, Ordering::Release);
-        }
+        self.owners.get().into_iter().for_each(|owners| owners.set(port, owner));
     }
 
     /// Who has the port, if that is noted here.
     pub fn owner(&self, port: u16) -> Option<u32> {
-        let owner = self.owners.get()?.get(usize::from(port))?.load(Ordering::Acquire);
+        let owner = self.owners.get()?.get(port);
         (owner != 0).then_some(owner)
     }
 
@@ -380,6 +406,11 @@ impl PortMap {
         usage
     }
 
+    /// Loans at this moment.
+    pub fn on_loan(&self) -> u32 {
+        self.on_loan.load(Ordering::Relaxed)
+    }
+
     /// Most loans at a time so far.
     pub fn peak(&self) -> u32 {
         self.peak.load(Ordering::Relaxed)
@@ -388,7 +419,6 @@ impl PortMap {
     /// Nobody has anything of it, and nothing waits.
     pub(super) fn is_idle(&self, now: Moment) -> bool {
         self.release_due(now);
-        self.on_loan.load(Ordering::Relaxed) == 0
-            && self.waiting.with(|waiting| waiting.quarantine.len() == 0)
+        self.on_loan() == 0 && self.waiting.with(|waiting| waiting.quarantine.len() == 0)
     }
 }

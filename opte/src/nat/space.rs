@@ -5,6 +5,7 @@
 //! The record of who owns what outside.
 
 use super::holder::Holder;
+use super::identifications::Identifications;
 use super::lock::AnyLock;
 use super::ports::{Dice, PortMap};
 use crate::host::{Host, Moment};
@@ -130,6 +131,33 @@ impl Drop for Claim {
     }
 }
 
+/// For as long as this is there it is noted who has which tuple of some addresses: several owners
+/// take from them.
+pub struct Noted {
+    space: Arc<ReservationSpace>,
+    number: u64,
+    realm: Realm,
+}
+
+impl Noted {
+    /// Who has a tuple of one of these addresses on loan, by number.
+    pub fn owner(&self, ip: IpAddr, protocol: Protocol, port: u16) -> Option<u32> {
+        self.space.owner(self.realm, ip, protocol, port)
+    }
+
+    /// Somebody has a tuple of these addresses on loan.
+    pub fn is_used(&self, prefix: IpCidr) -> bool {
+        let tuples = Tuples::of(self.realm, prefix);
+        self.space.records.with(|records| records.maps_of(&tuples).any(|map| map.on_loan() > 0))
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.space.records.with(|records| records.noted.retain(|noted| noted.0 != self.number));
+    }
+}
+
 struct Claimed {
     number: u64,
     owner: u32,
@@ -142,7 +170,10 @@ struct Records {
     maps: BTreeMap<(Realm, IpAddr, Protocol), Arc<PortMap>>,
     claims: Vec<Claimed>,
     holders: BTreeMap<String, Weak<Holder>>,
-    /// Owners and claims so far.
+    /// Addresses of which owners are noted, each with the number of who asked for it.
+    noted: Vec<(u64, Realm, IpCidr)>,
+    identifications: BTreeMap<(Realm, IpCidr, u16, u16), Weak<Identifications>>,
+    /// Owners, claims, and notes so far.
     numbers: u64,
 }
 
@@ -247,6 +278,9 @@ impl ReservationSpace {
             }
             let map = Arc::new((self.make_map)(realm, ip));
             records.claimed(&key).iter().for_each(|range| map.set_claimed(range, &[], true));
+            if records.noted.iter().any(|(_, of, prefix)| *of == realm && prefix.contains(ip)) {
+                map.note_owners();
+            }
             records.maps.insert(key, map.clone());
             Some(map)
         })
@@ -269,6 +303,7 @@ impl ReservationSpace {
         self.records.with(|records| {
             records.maps.retain(|_, map| Arc::strong_count(map) > 1 || !map.is_idle(now));
             records.holders.retain(|_, holder| holder.strong_count() > 0);
+            records.identifications.retain(|_, known| known.strong_count() > 0);
         });
     }
 
@@ -322,14 +357,38 @@ impl ReservationSpace {
         });
     }
 
-    /// From now on it is noted who has which port of these addresses, as far as they have maps or
-    /// get some: several owners take from them.
-    pub fn note_owners(&self, realm: Realm, ip: IpAddr) {
-        let protocols = [Protocol::TCP, Protocol::UDP, super::query_protocol(ip)];
-        for map in protocols.into_iter().filter_map(|protocol| self.map(realm, ip, protocol)) {
-            map.note_owners();
-        }
+    /// From now on it is noted who has which tuple of these addresses.
+    pub fn note_owners(self: &Arc<Self>, realm: Realm, prefix: IpCidr) -> Noted {
+        let number = self.records.with(|records| {
+            records.numbers += 1;
+            records.noted.push((records.numbers, realm, prefix));
+            records.maps_of(&Tuples::of(realm, prefix)).for_each(|map| map.note_owners());
+            records.numbers
+        });
+        // Who takes a tuple from here on notes it; what was taken before is noted now.
         self.holders().iter().for_each(|holder| holder.note_owner());
+        Noted { space: self.clone(), number, realm }
+    }
+
+    /// The identifications of fragments that leave from a range of ports of these addresses; the
+    /// same for all who have that range.
+    pub fn identifications(
+        &self,
+        realm: Realm,
+        prefix: IpCidr,
+        ports: RangeInclusive<u16>,
+    ) -> Arc<Identifications> {
+        let (first, last) = (*ports.start(), *ports.end());
+        let start = self.dice(u64::from(first)).roll();
+        let new = || Arc::new(Identifications::new(prefix, first, last, start));
+        let known = self.records.with(|records| {
+            let place = records.identifications.entry((realm, prefix, first, last)).or_default();
+            let known = place.upgrade().unwrap_or_else(&new);
+            *place = Arc::downgrade(&known);
+            Some(known)
+        });
+        // The lock ran its closure, so there are some.
+        known.unwrap_or_else(new)
     }
 
     /// Who has an external tuple, where that is noted.

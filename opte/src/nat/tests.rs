@@ -10,6 +10,7 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
+use opte_api::IpCidr;
 use proptest::prelude::*;
 
 const IP: &str = "192.0.2.1";
@@ -476,9 +477,9 @@ fn who_has_a_tuple_is_noted_where_several_take_from_one_range() {
     let pools = ["a", "b"]
         .map(|name| NatPool::new(space.holder(name), Realm::OUTSIDE, ranges(), no_wait()));
     let before = lease(&pools[0], 1, 1).unwrap();
-    space.note_owners(Realm::OUTSIDE, ip(IP));
+    let noted = space.note_owners(Realm::OUTSIDE, IpCidr::host(ip(IP)));
     let after = lease(&pools[1], 1, 1).unwrap();
-    let owner = |port| space.owner(Realm::OUTSIDE, ip(IP), Protocol::UDP, port);
+    let owner = |port| noted.owner(ip(IP), Protocol::UDP, port);
     assert_eq!(owner(before.port()), Some(space.holder("a").number()));
     assert_eq!(owner(after.port()), Some(space.holder("b").number()));
     let port = after.port();

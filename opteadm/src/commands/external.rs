@@ -71,7 +71,8 @@ pub struct ExternalArgs {
     /// Address that is the guest's alone for now; one for each family
     #[arg(long = "ephemeral-ip", value_name = "ADDRESS")]
     ephemeral: Vec<IpAddr>,
-    /// Shared address and the ports of it that are the guest's, IPv6 in brackets; repeatable
+    /// Shared address and the ports of it that are the guest's, IPv6 in brackets; repeatable. Ports
+    /// of one VPC on one host may have the very same range, from which all of them borrow
     #[arg(long, value_name = "IP:FIRST-LAST", value_parser = values::snat)]
     snat: Vec<SnatRange>,
 }

@@ -18,8 +18,10 @@
 mod inbound;
 mod outbound;
 mod plan;
+mod reach;
 
 pub use plan::NatPlan;
+pub use reach::{Lent, Own, Reach};
 
 use crate::gateways::Denials;
 use crate::meta::{EXTERNAL_SOURCE, GATEWAY, GatewayId, TARGET, Target};

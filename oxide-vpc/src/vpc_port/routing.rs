@@ -6,7 +6,7 @@
 
 use super::{MAX_RETIRED, VpcPort, same_addresses, take_id};
 use crate::gateways::{self, Denials, Gateways};
-use crate::nat::{self, NatPlan};
+use crate::nat::{self, NatPlan, Reach};
 use crate::overlay;
 use crate::router;
 use crate::routes::{self, Regrouped, Routes};
@@ -326,6 +326,15 @@ impl VpcPort {
         let (denials, retired) = (&self.denials, &self.retired);
         let layer = nat::with_plan(&self.layers.nat, plan, denials, retired, || take_id(next));
         self.layers.nat = Arc::new(layer);
+        let reach = Reach::new(plan.services().into_iter().chain(self.retired.iter().copied()));
+        if *self.reach != reach {
+            self.reach = Arc::new(reach);
+        }
+    }
+
+    /// By which external tuples the port is reached; the same object while they are the same.
+    pub const fn reach(&self) -> &Arc<Reach> {
+        &self.reach
     }
 }
 

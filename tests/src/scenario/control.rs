@@ -228,16 +228,18 @@ fn external(guest: Guest, words: &str) -> Result<SetExternalIps, String> {
     Ok(SetExternalIps { port: guest.port(), ipv4, ipv6, gateways })
 }
 
-/// `floating`, `ephemeral`, `snat`, `snat/COUNT` for the first ports of that range, or `shared`
-/// for the address of that range as the guest's own.
+/// `floating`, `ephemeral`, `snat`, `snat/COUNT` for the first ports of that range, `snat.GUEST` for
+/// the range of another guest, or `shared` for the address of that range as the guest's own.
 fn one_external(
     guest: Guest,
     ipv4: bool,
     word: &str,
     ips: &mut ExternalIps,
 ) -> Result<IpAddr, String> {
-    let whole = guest.snat(ipv4);
     let (name, count) = word.split_once('/').map_or((word, None), |(a, b)| (a, Some(b)));
+    let (name, of) = name.split_once('.').map_or((name, None), |(a, b)| (a, Some(b)));
+    let of = of.map(self::guest).transpose()?.unwrap_or(guest);
+    let whole = of.snat(ipv4);
     Ok(match (name, count) {
         ("floating", None) => {
             ips.floating.push(guest.floating(ipv4));

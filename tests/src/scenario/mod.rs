@@ -16,6 +16,7 @@
 //! out -> g5.snat error => g5 about g5:1000         ICMP error about the last packet from there
 //! out -> g5.snat tcp:A 80:$p => refuse connection_cut reply   ends; both ends are told, g5 first
 //! g7 -> g5 tcp:S 1:22 => refuse firewall_reject g7 is rst     is dropped, and this comes to g7
+//! out -> g5.snat udp 80:$p by=g6 => g5         the boundary takes it for one of g6's
 //! ```
 //!
 //! What is sent is `udp`, `tcp:FLAGS` with letters of SAFRP (and `seq=NUMBER`, `ack=NUMBER`), `ping` and
@@ -29,6 +30,7 @@
 //! wait 61s                         the clocks go on, and flows expire
 //! rules g5 = RULE; RULE            these are all firewall rules
 //! external g5 = snat floating@1    these are all external addresses; @ names the gateway served
+//! external g6 = snat.g5            the very range of another guest; snat/COUNT are its first ports
 //! route g5 + out ig@1              a custom route: all, out, vpc or g6.attached to ig, ig@N, drop, vpc or gN
 //! route g5 - out ig@1              no longer
 //! attach g5 = known                g5.known is behind it and known outside; or attached, inside

@@ -29,7 +29,12 @@ impl Stage {
         let sender = address(who, true).and_then(|(_, guest)| guest);
         let arrival = match sender {
             Some(guest) => self.world.from_guest(guest, &packet),
-            None => self.world.from_outside(receiver.ok_or("for whom?")?, &packet),
+            None => {
+                let by = rest.iter().find_map(|word| word.strip_prefix("by="));
+                let by = by.map(|name| guest_by_name(name).ok_or(format!("who is '{name}'?")));
+                let receiver = by.transpose()?.or(receiver).ok_or("for whom?")?;
+                self.world.from_outside(receiver, &packet)
+            }
         };
         self.compare(&arrival, expected, packet.src.is_ipv4())
     }
@@ -150,7 +155,8 @@ impl Stage {
 
 /// What is unusual of a packet. `len` is that of the IP packet.
 fn adorn(packet: &mut Packet, rest: &[&str]) -> Result<(), String> {
-    for (name, value) in rest.iter().filter_map(|word| word.split_once('=')) {
+    let given = rest.iter().filter_map(|word| word.split_once('='));
+    for (name, value) in given.filter(|(name, _)| *name != "by") {
         let value: usize = value.parse().map_err(|_| format!("{name} takes a number"))?;
         match name {
             "ttl" => packet.ttl = value as u8,

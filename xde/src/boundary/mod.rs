@@ -220,8 +220,9 @@ impl<H: Host> Boundary<H> {
         let tuple = packet.tuple(bytes, end)?;
         match state.table.find(&tuple) {
             Err(BoundaryDrop::Fragment) => {
-                let selector = state.fragments.shown(&packet.datagram(host), end, now);
-                let selector = selector.ok_or(BoundaryDrop::Fragment)?;
+                let shown = state.fragments.shown(&packet.datagram(host), now);
+                let [src, dst] = shown.ok_or(BoundaryDrop::Fragment)?;
+                let selector = end.of(src, dst);
                 state.table.find(&Tuple { selector, ..tuple })
             }
             found => found,
@@ -237,7 +238,8 @@ impl<H: Host> Boundary<H> {
         now: Moment,
     ) -> Result<Verdict, BoundaryDrop> {
         let datagram = packet.datagram(waited.from.map(|(host, _)| host));
-        state.fragments.wait(datagram, waited, now, &self.counters).map(|()| Verdict::Held)
+        let waits = state.fragments.wait(datagram, waited, now, &self.counters);
+        waits.then_some(Verdict::Held).ok_or(BoundaryDrop::Fragment)
     }
 
     /// A packet has passed. If it is a first fragment, later ones follow it.
