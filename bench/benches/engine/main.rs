@@ -12,6 +12,7 @@ mod hit;
 mod memory;
 mod parse;
 mod ports;
+mod probes;
 mod publish;
 mod stages;
 mod threads;
@@ -39,6 +40,7 @@ const SECTIONS: &[Section] = &[
     ("upkeep", upkeep::run),
     ("publish", publish::run),
     ("threads", threads::run),
+    ("probes", probes::run),
     ("memory", memory::run),
 ];
 /// Not measured: the table of goals, out of what was.

@@ -16,6 +16,7 @@ mod load;
 mod peers;
 mod setup;
 mod shell;
+mod sites;
 mod tracing;
 mod workspace;
 

@@ -73,6 +73,11 @@ mod tests {
     use opte::event::EVENTS;
 
     #[test]
+    fn what_nobody_watches_is_not_made() {
+        fire(|| -> opte::event::Published { unreachable!("no tracer is attached to this test") });
+    }
+
+    #[test]
     fn each_event_has_its_probe() {
         assert_eq!(EVENTS.iter().map(|event| event.probe).collect::<Vec<_>>(), NAMES);
     }

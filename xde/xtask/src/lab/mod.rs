@@ -74,6 +74,11 @@ impl Lab {
         self.sandbox.logs()
     }
 
+    /// The datapath process's program.
+    pub fn xde(&self) -> &Path {
+        &self.binaries.xde
+    }
+
     /// Where captures are.
     pub fn pcaps(&self) -> &Path {
         &self.pcaps

@@ -68,7 +68,9 @@ fn tracing(lab: &mut Lab) -> Result<String> {
         ensure!(says(script, words), "{name} said:\n{}", script.log());
     }
     live.iter_mut().try_for_each(|script| script.stop().map(drop))?;
-    Ok(format!("{} scripts", LIVE.len() + COUNTING.len()))
+    let sites = crate::sites::check(lab.xde())?;
+    let scripts = LIVE.len() + COUNTING.len();
+    Ok(format!("{scripts} scripts; {sites} sites, nothing done at any that is not watched"))
 }
 
 fn says(script: &Daemon, words: &[&str]) -> bool {
