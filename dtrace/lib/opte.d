@@ -178,22 +178,26 @@ inline string opte_drop_reason[uint32_t number] =
 	number == 32 ? "nat_exhausted" :
 	number == 33 ? "nat_limit" :
 	number == 34 ? "nat_unmapped" :
-	number == 35 ? "nat_filtered" :
-	number == 36 ? "no_mapping" :
-	number == 37 ? "no_boundary" :
-	number == 38 ? "translated_inside" :
-	number == 39 ? "untranslated_outside" :
-	number == 40 ? "external_inside" :
-	number == 41 ? "hop_limit" :
-	number == 42 ? "too_big_inside" :
-	number == 43 ? "too_big_outside" :
-	number == 44 ? "multicast" :
-	number == 45 ? "no_group" :
-	number == 46 ? "no_listener" :
-	number == 47 ? "multicast_vni" :
-	number == 48 ? "connection_cut" :
-	number == 49 ? "flow_conflict" :
-	number == 50 ? "flow_table_full" :
+	number == 35 ? "nat_rate" :
+	number == 36 ? "icmp_checksum" :
+	number == 37 ? "quote_checksum" :
+	number == 38 ? "icmp_unrelated" :
+	number == 39 ? "nat_filtered" :
+	number == 40 ? "no_mapping" :
+	number == 41 ? "no_boundary" :
+	number == 42 ? "translated_inside" :
+	number == 43 ? "untranslated_outside" :
+	number == 44 ? "external_inside" :
+	number == 45 ? "hop_limit" :
+	number == 46 ? "too_big_inside" :
+	number == 47 ? "too_big_outside" :
+	number == 48 ? "multicast" :
+	number == 49 ? "no_group" :
+	number == 50 ? "no_listener" :
+	number == 51 ? "multicast_vni" :
+	number == 52 ? "connection_cut" :
+	number == 53 ? "flow_conflict" :
+	number == 54 ? "flow_table_full" :
 	"?";
 
 inline string opte_flow_end[uint32_t number] =

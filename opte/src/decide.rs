@@ -24,7 +24,6 @@ use crate::meta::SLOTS;
 use crate::nat::Lease;
 use crate::policy::Policy;
 use crate::port::{Batch, Caching, Passed, Port, Turn};
-use crate::quote::Quote;
 use crate::rule::Facts;
 use crate::slot::Stored;
 use crate::tcp::{Outcome, Segment, TcpState, Tracker};
@@ -58,10 +57,10 @@ enum Entered {
 }
 
 /// A packet on the slow path.
-struct Packet<'a> {
-    direction: Direction,
-    headers: &'a Headers,
-    key: FlowKey,
+pub(crate) struct Packet<'a> {
+    pub direction: Direction,
+    pub headers: &'a Headers,
+    pub key: FlowKey,
     now: Moment,
 }
 
@@ -125,7 +124,7 @@ impl<H: Host> Port<H> {
     }
 
     /// Runs the walk of a packet, and tells which rules decided.
-    fn run(&self, walk: &mut Walk<'_>) -> Result<walk::Passed, DropReason> {
+    pub(crate) fn run(&self, walk: &mut Walk<'_>) -> Result<walk::Passed, DropReason> {
         let (direction, key) = (walk.direction, walk.key());
         let passed = walk.run();
         for (layer, rule) in walk.decided() {
@@ -167,7 +166,7 @@ impl<H: Host> Port<H> {
         }
     }
 
-    fn compile(&self, edit: &HeaderEdit, packet: &Packet<'_>) -> Transform {
+    pub(crate) fn compile(&self, edit: &HeaderEdit, packet: &Packet<'_>) -> Transform {
         if let OuterEdit::Set(outer) = &edit.outer {
             self.observer.tell(|| NextHop {
                 port: self.id,
@@ -301,42 +300,6 @@ impl<H: Host> Port<H> {
         }
         let stored = self.flows.with_side(flow, packet.direction, |slot| slot.stored.clone())??;
         stored.still_holds(policy, packet.headers).then_some(stored.transform)
-    }
-
-    /// An ICMP error. It makes no flow: one that is about a packet of a connection goes the way of
-    /// that connection's packets, any other goes by the rules alone. Either way the quoted packet
-    /// is translated back as the error itself is (RFC 5508, section 4.2).
-    fn decide_error<F: Frame>(
-        &self,
-        policy: &Policy,
-        packet: &Packet<'_>,
-        frame: &mut F,
-        rewrite: &mut Rewrite,
-    ) -> Result<Passed, DropReason> {
-        let Packet { direction, headers, key, .. } = *packet;
-        let quote = Quote::read(frame.head(), headers)?;
-        let about = quote.as_ref().and_then(|quote| quote.answer_key(direction, &key));
-        let flow = about
-            .filter(|_| key.is_about_connection())
-            .and_then(|about| self.flows.find(&about, direction));
-        let flow = flow.filter(|flow| self.judge(policy, flow, None).is_ok());
-        // Whichever way the connection was opened, the error is no opening.
-        let connection = flow.as_ref().map(|flow| flow.connection_from(direction.reverse()));
-        let choice =
-            flow.as_ref().map_or_else(|| self.chooser.hash(&key), |flow| self.choice(flow));
-        let bytes = inner_bytes(frame, headers);
-        let facts = Facts::of(headers);
-        let mut walk = Walk::new(&policy.rules, direction, facts, choice, connection, Some(bytes));
-        walk.origin(headers.mark);
-        if let walk::Passed::Reply(bytes) = self.run(&mut walk)? {
-            return Ok(Passed::Reply(bytes));
-        }
-        let (edit, binding) = (walk.edit, walk.binding);
-        drop(walk);
-        if let (Some(quote), Some(binding)) = (quote, binding) {
-            quote.translate(frame, headers, direction, &binding)?;
-        }
-        self.compile(&edit, packet).apply(frame, headers, rewrite).map(|()| Passed::Decided)
     }
 
     /// A packet that opens a connection.

@@ -79,6 +79,14 @@ crate::named! {
         /// The destination is an external tuple of an address that ports of this host share, and nobody
         /// has it.
         NatUnmapped = "nat_unmapped",
+        /// New external ports of the guest, or of its port, come faster than they may.
+        NatRate = "nat_rate",
+        /// An ICMP error that follows a connection or is translated, and its checksum is wrong.
+        IcmpChecksum = "icmp_checksum",
+        /// The same, and the checksum of the IPv4 header that it quotes is wrong.
+        QuoteChecksum = "quote_checksum",
+        /// An ICMP error that would be translated, but quotes nothing that is.
+        IcmpUnrelated = "icmp_unrelated",
         /// The destination is mapped, but the mapping's filter does not let this remote side in.
         NatFiltered = "nat_filtered",
         /// No guest of the VPC has the destination address.

@@ -7,6 +7,7 @@
 //! A host owns its buffers: the engine reads and edits the bytes of the inner headers in place,
 //! and answers with a [`Rewrite`] that tells the host what to take off and to put in front.
 
+use crate::checksum::Sum;
 use crate::outer::Outer;
 use opte_api::MacAddr;
 
@@ -24,6 +25,13 @@ pub trait Frame {
     fn len(&self) -> usize;
     /// What the sender left to do, or what has been verified already.
     fn offload(&self) -> Offload;
+    /// The sum of the bytes from `at` to the end. `None`: not all of them are in the head, and the
+    /// host does not look behind it.
+    fn sum(&self, at: usize) -> Option<Sum> {
+        let head = self.head();
+        let whole = head.get(at..).filter(|_| head.len() == self.len());
+        whole.map(|bytes| Sum::default().bytes(bytes))
+    }
     /// The same frame once more, for another receiver. `None`: the host has no buffer for it.
     fn copy(&self) -> Option<Self>
     where

@@ -59,6 +59,7 @@ pub mod frame;
 pub mod geneve;
 pub mod headers;
 pub mod host;
+mod icmp_error;
 pub mod judge;
 pub mod kept;
 pub mod layer;

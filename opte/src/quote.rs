@@ -9,7 +9,7 @@
 //! far as they are there. The transport checksum in a quote is left alone: it covers bytes that
 //! the quote does not have.
 
-use crate::checksum::Delta;
+use crate::checksum::{Delta, Sum};
 use crate::drop_reason::DropReason;
 use crate::flow_key::FlowKey;
 use crate::frame::{ChecksumState, Frame};
@@ -29,7 +29,8 @@ pub(crate) struct Quote {
     transport: Option<Transport>,
 }
 
-/// As much of the transport header as every error quotes: eight bytes.
+/// As much of the transport header as every error quotes: eight bytes, of which protocols without
+/// ports need none.
 #[derive(Clone, Copy, Debug)]
 struct Transport {
     at: usize,
@@ -83,17 +84,41 @@ impl Quote {
         })
     }
 
-    /// The key of packets that answer the quoted one and go the way of the error, if the error
-    /// speaks for an end of that connection.
-    pub fn answer_key(&self, direction: Direction, error: &FlowKey) -> Option<FlowKey> {
-        let about_us = match direction {
-            // To the address that the quoted packet came from: any router may say so.
-            Direction::In => error.dst() == self.src,
-            // A guest is an end: it speaks of what it received, to who sent it.
-            Direction::Out => error.src() == self.dst && error.dst() == self.src,
-        };
-        let Transport { protocol, ports, .. } = self.transport.filter(|_| about_us)?;
+    /// The key of packets that answer the quoted one and go the way of the error.
+    pub fn answer_key(&self) -> Option<FlowKey> {
+        let Transport { protocol, ports, .. } = self.transport?;
         Some(FlowKey::new(self.src, self.dst, protocol, ports).mirror())
+    }
+
+    /// That key, if the error speaks for an end of the connection.
+    pub fn answered(&self, direction: Direction, error: &FlowKey) -> Option<FlowKey> {
+        let told_by_end = match direction {
+            // To the address that the quoted packet came from: any router may say so.
+            Direction::In => self.is_from(error.dst()),
+            // A guest is an end: it speaks of what it received, to who sent it.
+            Direction::Out => error.src() == self.dst && self.is_from(error.dst()),
+        };
+        self.answer_key().filter(|_| told_by_end)
+    }
+
+    /// The same, if the error is about a connection.
+    pub fn connection(&self, direction: Direction, error: &FlowKey) -> Option<FlowKey> {
+        self.answered(direction, error).filter(|_| error.is_about_connection())
+    }
+
+    /// The quoted packet came from this address.
+    pub fn is_from(&self, ip: IpAddr) -> bool {
+        self.src == ip
+    }
+
+    /// The checksum of the quoted IPv4 header is right. IPv6 has none, and a header that is cut
+    /// cannot be summed.
+    pub fn has_right_header(&self, head: &[u8], headers: &Headers) -> bool {
+        let packet = head.get(..head.len().min(headers.end as usize)).unwrap_or_default();
+        let Some(first) = packet.get(self.ip).filter(|_| self.src.is_ipv4()) else { return true };
+        let len = usize::from(first & 0xf) * 4;
+        let header = packet.get(self.ip..self.ip + len);
+        header.is_none_or(|header| Sum::default().bytes(header).folded() == u16::MAX)
     }
 
     /// Translates the quote as the packets of `binding` are translated that go against the error,
@@ -181,12 +206,14 @@ impl Quote {
 
 impl Transport {
     fn read(packet: &[u8], at: usize, protocol: Protocol) -> Option<Self> {
-        let [a, b, c, d, e, f, ..] = *view::<[u8; 8]>(packet, at).ok()?;
+        let first = || view::<[u8; 8]>(packet, at).ok();
         let ports = match protocol {
-            Protocol::TCP | Protocol::UDP => [[a, b], [c, d]].map(u16::from_be_bytes),
-            Protocol::ICMP | Protocol::ICMPV6 => [[a, b], [e, f]].map(u16::from_be_bytes),
-            _ => return None,
+            Protocol::TCP | Protocol::UDP => first().map(|[a, b, c, d, ..]| [[*a, *b], [*c, *d]]),
+            Protocol::ICMP | Protocol::ICMPV6 => {
+                first().map(|[a, b, _, _, e, f, ..]| [[*a, *b], [*e, *f]])
+            }
+            _ => Some([[0, 0]; 2]),
         };
-        Some(Self { at, protocol, ports })
+        Some(Self { at, protocol, ports: ports?.map(u16::from_be_bytes) })
     }
 }

@@ -17,6 +17,7 @@ use crate::flow_key::FlowKey;
 use crate::frame::{FlatFrame, Frame, Rewrite};
 use crate::headers::Headers;
 use crate::host::Host;
+use crate::icmp_error::LetError;
 use crate::judge::{Sentence, judge};
 use crate::layer::{DefaultAction, Layer, Return};
 use crate::meta::Meta;
@@ -154,15 +155,22 @@ impl<H: Host> Port<H> {
             };
         };
         if headers.is_icmp_error() {
-            let about = Quote::read(frame.head(), headers)?
-                .and_then(|quote| quote.answer_key(direction, key))
-                .filter(|_| key.is_about_connection());
+            let quote = Quote::read(frame.head(), headers)?;
+            let quote = quote.as_ref();
+            let about = quote.and_then(|quote| quote.connection(direction, key));
             trace.flow = about.and_then(|about| self.traced_flow(policy, direction, &about, None));
             let standing = trace.standing().cloned();
             let opened = direction.reverse();
             let connection = standing.as_ref().map(|flow| flow.connection_from(opened));
+            let follows = connection.is_some();
             let choice = standing.map_or_else(|| self.chooser.hash(key), |flow| self.choice(&flow));
-            return written(trace.follow(walk(choice, connection))?, frame, headers, key);
+            let end = trace.follow(walk(choice, connection))?;
+            if let End::Forward { binding, .. } = &end {
+                let translated = binding.is_some();
+                let error = LetError { direction, headers, key, quote, follows, translated };
+                self.check_error(policy, frame, &error)?;
+            }
+            return written(end, frame, headers, key);
         }
         trace.flow = self.traced_flow(policy, direction, key, Some(headers));
         if let Some(flow) = trace.standing().cloned() {

@@ -260,8 +260,31 @@ fn story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
         }
         DropReason::FirewallDefault => (In, tunnel().around(&from_peer().bytes())),
         DropReason::NoMapping => (Out, to(Guest(200).ip(true), udp([1, 2])).bytes()),
+        DropReason::IcmpChecksum | DropReason::QuoteChecksum | DropReason::IcmpUnrelated => {
+            (Out, error_story(world, reason))
+        }
         reason => flow_story(world, reason),
     }
+}
+
+/// What the guest says about a packet that came to its own address outside.
+fn error_story(world: &mut World, reason: DropReason) -> Vec<u8> {
+    let floating = GUEST.floating(true);
+    world.rules(&["dir=in action=allow priority=1"]);
+    world.external(ExternalIps { floating: vec![floating], ..ExternalIps::default() });
+    let mut came = from(outside(true), GUEST.ip(true), [53, 1000]);
+    world.must_pass(In, from_outside(&Packet { dst: floating, ..came.clone() }));
+    if reason == DropReason::IcmpUnrelated {
+        came.body = udp([53, 1001]);
+    }
+    let ips = [GUEST.ip(true), outside(true)];
+    let mut error = Packet::unreachable(GUEST.macs(), ips, &came.bytes());
+    if reason == DropReason::QuoteChecksum {
+        error.payload[10] ^= 1;
+    }
+    let mut bytes = error.bytes();
+    bytes[L4 + 2] ^= u8::from(reason == DropReason::IcmpChecksum);
+    bytes
 }
 
 /// A group, that is mapped and heard but for the reason asked for.
@@ -327,6 +350,11 @@ fn flow_story(world: &mut World, reason: DropReason) -> (Direction, Vec<u8>) {
         }
         DropReason::NatLimit => {
             world.nat(|nat| nat.limits.guest = 1);
+            world.must_pass(Out, to_outside().bytes());
+            return (Out, Packet { body: udp([1001, 53]), ..to_outside() }.bytes());
+        }
+        DropReason::NatRate => {
+            world.nat(|nat| nat.rates.guest.burst = 1);
             world.must_pass(Out, to_outside().bytes());
             return (Out, Packet { body: udp([1001, 53]), ..to_outside() }.bytes());
         }

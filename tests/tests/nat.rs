@@ -161,6 +161,34 @@ fn guests_have_limits() {
     );
 }
 
+/// RFC 6888, REQ-4c.
+#[test]
+fn new_mappings_come_no_faster_than_they_may() {
+    check(
+        "set g5 = nat.rates.guest.per_second=1 nat.rates.guest.burst=3
+         g5 -> out udp 1:80 => out
+         g5 -> out udp 2:80 => out
+         g5 -> out udp 3:80 => out
+         g5 -> out udp 4:80 => refuse nat_rate reply is 3.1 from gw
+         # What is mapped goes on, to others as well.
+         g5 -> out udp 1:80 => out
+         g5 -> out2 udp 3:80 => out
+         count g5 out_drop_nat_rate = 1
+         wait 1s
+         g5 -> out udp 4:80 => out
+         g5 -> out ping 5 => refuse nat_rate reply is 3.13
+         # The guest's other address has its own rate, but the port has one for both.
+         g5 -> out udp6 1:80 => out
+         set g5 = nat.rates.port.burst=1 nat.rates.port.per_second=1
+         wait 10s
+         g5 -> out udp6 2:80 => out
+         g5 -> out udp 5:80 => refuse nat_rate reply
+         g6 -> out udp 5:80 => out
+         leases g5 = 6
+         count g5 flows_cut = 0",
+    );
+}
+
 /// RFC 6888, REQ-8 and REQ-8a.
 #[test]
 fn a_port_is_not_used_again_at_once() {
@@ -335,7 +363,20 @@ fn errors_about_nothing_are_dropped() {
          external g6 = floating
          rules g6 = dir=in action=allow priority=1
          out -> g6.floating udp 80:9 => g6 to g6:9
-         g6 -> out error => out from g6.floating about out:80",
+         g6 -> out error => out from g6.floating about out:80
+         wait 301s
+         g6 -> out error => drop icmp_unrelated
+         count g6 out_drop_icmp_unrelated = 1
+         # Nor does one get in that is about somebody else's packet.
+         g6 -> out udp 9:80 => out from g6.floating
+         external g5 = ephemeral
+         rules g5 = dir=in action=allow priority=1
+         out -> g5.ephemeral error => drop icmp_unrelated
+         out -> g6.floating error => g6 about g6:9
+         # Inside the VPC nothing is translated, and the rules have their say alone.
+         g5 -> g6 udp 1:2 => g6
+         wait 301s
+         g6 -> g5 error => g5 about g5:1",
     );
 }
 

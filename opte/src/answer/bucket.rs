@@ -39,9 +39,18 @@ pub struct Bucket {
 impl Bucket {
     const ONE: u64 = 1000;
 
+    /// Nothing is missing at `now`: it is as if nothing had been sent.
+    pub fn is_full(&self, rate: Rate, now: Moment) -> bool {
+        self.missing <= self.earned(rate, now)
+    }
+
+    fn earned(&self, rate: Rate, now: Moment) -> u64 {
+        now.since(self.filled).saturating_mul(rate.per_second.into())
+    }
+
     /// Whether one more may be sent at `now`; if so, it counts as sent.
     pub fn take(&mut self, rate: Rate, now: Moment) -> bool {
-        let earned = now.since(self.filled).saturating_mul(rate.per_second.into());
+        let earned = self.earned(rate, now);
         self.filled = self.filled.max(now);
         self.missing = self.missing.saturating_sub(earned);
         let room = u64::from(rate.burst) * Self::ONE;
@@ -67,6 +76,16 @@ mod tests {
         assert_eq!(take(15), 10);
         assert_eq!(take(4), 0, "time never earns twice");
         assert_eq!(take(u64::MAX), 50);
+    }
+
+    #[test]
+    fn what_was_sent_is_forgotten_with_time() {
+        let (rate, mut bucket) = (Rate { per_second: 2, burst: 3 }, Bucket::default());
+        let now = Moment::from_millis(9);
+        assert!(bucket.is_full(rate, now));
+        assert!(bucket.take(rate, now) && bucket.take(rate, now));
+        assert!(!bucket.is_full(rate, now.plus_millis(999)));
+        assert!(bucket.is_full(rate, now.plus_millis(1000)));
     }
 
     #[test]

@@ -32,7 +32,8 @@ impl<H: Host> Port<H> {
         reason: DropReason,
         ended: bool,
     ) -> Option<Vec<u8>> {
-        let exhausted = matches!(reason, DropReason::NatExhausted | DropReason::NatLimit);
+        let exhausted =
+            matches!(reason, DropReason::NatExhausted | DropReason::NatLimit | DropReason::NatRate);
         if exhausted {
             self.alarm(turn, headers, reason);
         }
@@ -98,6 +99,7 @@ impl Complaint {
             // What may be there again later (RFC 6888, REQ-11 B).
             DropReason::NatExhausted
             | DropReason::NatLimit
+            | DropReason::NatRate
             | DropReason::NoMapping
             | DropReason::NoBoundary => Self::NoHost,
             // By configuration (RFC 5508, REQ-8).

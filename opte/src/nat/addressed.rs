@@ -33,7 +33,7 @@ impl Addressed {
             return Self::by_key(key);
         }
         let quote = Quote::read(head, headers).ok().flatten();
-        let about = quote.and_then(|quote| quote.answer_key(Direction::In, key));
+        let about = quote.and_then(|quote| quote.answered(Direction::In, key));
         about.map_or(Self::Nothing, |about| Self::by_key(&about))
     }
 

@@ -5,13 +5,14 @@
 //! Who has what on loan: owners, their mappings, and the leases by which connections share them.
 
 use super::lock::AnyLock;
-use super::options::Limits;
+use super::options::{Limits, Rates};
 use super::ports::PortMap;
 use super::quarantine::Hold;
+use super::rate::Spent;
 use super::space::{Realm, ReservationSpace, Tuples};
 use super::{Failure, NatBinding};
 use crate::flow_key::{FlowKey, KeyHasher};
-use crate::host::Host;
+use crate::host::{Host, Moment};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -168,6 +169,8 @@ pub(super) struct State {
     inside: HashTable<Arc<Mapping>>,
     external: HashTable<Arc<Mapping>>,
     guests: BTreeMap<IpAddr, Guest>,
+    /// New mappings lately.
+    spent: Spent,
     /// Remote addresses by external address, protocol and port, where a filter asks for them.
     remotes: BTreeMap<(IpAddr, Protocol, u16), Vec<IpAddr>>,
     peak: u32,
@@ -210,6 +213,11 @@ impl State {
         }
         let full = guest.mappings.iter().sum::<u32>() >= limits.guest;
         (full || of_protocol >= limits.protocol).then_some(Failure::GuestLimit)
+    }
+
+    /// Whether the guest may get one more mapping now; if so, it counts.
+    pub fn is_slow_enough(&mut self, guest: IpAddr, rates: &Rates, now: Moment) -> bool {
+        self.spent.take(guest, rates, now)
     }
 
     /// The external address that a guest is paired with.
@@ -328,6 +336,7 @@ impl Holder {
             inside: HashTable::new(),
             external: HashTable::new(),
             guests: BTreeMap::new(),
+            spent: Spent::default(),
             remotes: BTreeMap::new(),
             peak: 0,
         };

@@ -31,6 +31,7 @@ mod options;
 mod pool;
 mod ports;
 mod quarantine;
+mod rate;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -38,10 +39,11 @@ mod tests;
 pub use addressed::Addressed;
 pub use holder::{GuestUsage, Holder, Lease, MAX_REMOTES, Mapping};
 pub use identifications::Identifications;
-pub use options::{ByProtocol, Dependence, Limits, NatOptions, Pooling};
+pub use options::{ByProtocol, Dependence, Limits, NatOptions, Pooling, Rates};
 pub use pool::{Arrival, NatPool, Range};
 pub use ports::{Dice, PortMap, Usage, Want};
 pub use quarantine::Hold;
+pub use rate::MAX_RATED;
 pub use space::{Claim, Conflict, MAX_PORT_MAPS, Noted, Realm, ReservationSpace, Tuples};
 
 use crate::edit::HeaderEdit;
@@ -60,12 +62,14 @@ pub enum Failure {
     GuestLimit,
     /// The owner has as many as it may have.
     OwnerLimit,
+    /// New ones of the guest, or of the owner, come faster than they may.
+    Rate,
 }
 
 impl Failure {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 4] =
-        [Self::Protocol, Self::Exhausted, Self::GuestLimit, Self::OwnerLimit];
+    pub const ALL: [Self; 5] =
+        [Self::Protocol, Self::Exhausted, Self::GuestLimit, Self::OwnerLimit, Self::Rate];
 
     /// The name that counters and dumps use.
     pub const fn name(self) -> &'static str {
@@ -74,6 +78,7 @@ impl Failure {
             Self::Exhausted => "exhausted",
             Self::GuestLimit => "guest_limit",
             Self::OwnerLimit => "owner_limit",
+            Self::Rate => "rate",
         }
     }
 }

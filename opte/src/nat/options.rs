@@ -5,6 +5,7 @@
 //! How a pool lends what it has.
 
 use super::quarantine::Hold;
+use crate::answer::Rate;
 use opte_api::Protocol;
 
 /// What of the remote side a mapping, or a filter, depends on (RFC 4787, sections 4.1 and 5).
@@ -71,6 +72,22 @@ impl Default for Limits {
     }
 }
 
+/// How fast new mappings may come (RFC 6888, REQ-4c). What is mapped already asks for none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rates {
+    /// Those of one owner.
+    pub owner: Rate,
+    /// Those of one address inside.
+    pub guest: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let all = Rate { per_second: 1 << 20, burst: 1 << 20 };
+        Self { owner: all, guest: all }
+    }
+}
+
 /// How a pool lends what it has. The default is what RFC 4787, 5382, 5508, 6888 and 7857 ask for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NatOptions {
@@ -92,10 +109,13 @@ pub struct NatOptions {
     /// When there is no port left, one of the owner's own is used towards another destination
     /// (RFC 7857, section 3).
     pub sharing: bool,
-    /// How long ports wait that were given back.
+    /// How long ports wait that were given back. Whoever puts a pool in force tells its owner so by
+    /// [`super::Holder::set_hold`]: pools that are only planned change nothing.
     pub hold: Hold,
     /// Most mappings at a time.
     pub limits: Limits,
+    /// How fast new ones may come.
+    pub rates: Rates,
 }
 
 impl Default for NatOptions {
@@ -110,6 +130,7 @@ impl Default for NatOptions {
             sharing: false,
             hold: Hold::default(),
             limits: Limits::default(),
+            rates: Rates::default(),
         }
     }
 }

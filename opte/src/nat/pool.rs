@@ -77,7 +77,6 @@ impl NatPool {
     /// A pool of these ranges. Their prefixes are equal or have nothing in common, and no two ranges
     /// of one prefix overlap.
     pub fn new(holder: Arc<Holder>, realm: Realm, ranges: Vec<Range>, options: NatOptions) -> Self {
-        holder.set_hold(options.hold);
         let member = |range| Member { range, maps: [const { OnceBox::new() }; 3] };
         let members: Vec<Member> = ranges.into_iter().map(member).collect();
         let place = |(index, member): (usize, &Member)| {
@@ -171,6 +170,10 @@ impl NatPool {
     ) -> Result<Lease, Failure> {
         if let Some(failure) = state.refuses(inside, &self.options.limits) {
             return Err(failure);
+        }
+        let now = self.holder.space().now();
+        if !state.is_slow_enough(inside.src(), &self.options.rates, now) {
+            return Err(Failure::Rate);
         }
         let protocol = key.protocol();
         let guest = inside.src();

@@ -39,7 +39,9 @@ fn pool(space: &Arc<ReservationSpace>, ports: RangeInclusive<u16>, options: NatO
 }
 
 fn of_ranges(space: &Arc<ReservationSpace>, ranges: Vec<Range>, options: NatOptions) -> NatPool {
-    NatPool::new(space.holder("guest"), Realm::OUTSIDE, ranges, options)
+    let holder = space.holder("guest");
+    holder.set_hold(options.hold);
+    NatPool::new(holder, Realm::OUTSIDE, ranges, options)
 }
 
 fn no_wait() -> NatOptions {
@@ -311,7 +313,7 @@ fn guests_and_owners_have_limits() {
     held.push(lease(&pool, 2, 2).unwrap());
     assert_eq!(lease(&pool, 3, 1).unwrap_err(), Failure::OwnerLimit);
     let failed: Vec<u64> = pool_failures(&held[0]);
-    assert_eq!(failed, [0, 0, 2, 1]);
+    assert_eq!(failed, [0, 0, 2, 1, 0]);
 }
 
 fn pool_failures(lease: &Lease) -> Vec<u64> {

@@ -21,6 +21,7 @@ mod plan;
 mod reach;
 
 pub use plan::NatPlan;
+pub(crate) use plan::hold;
 pub use reach::{Lent, Own, Reach};
 
 use crate::gateways::Denials;
@@ -312,5 +313,6 @@ fn reason(failure: Failure) -> DropReason {
         Failure::Protocol => DropReason::NatProtocol,
         Failure::Exhausted => DropReason::NatExhausted,
         Failure::GuestLimit | Failure::OwnerLimit => DropReason::NatLimit,
+        Failure::Rate => DropReason::NatRate,
     }
 }

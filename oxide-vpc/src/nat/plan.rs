@@ -11,14 +11,15 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use opte::answer::Rate;
 use opte::nat::{
     ByProtocol, Claim, Conflict, Dependence, Hold, Holder, Limits, NatOptions, NatPool, Pooling,
-    Range, Realm, Tuples,
+    Range, Rates, Realm, Tuples,
 };
 use opte_api::{IpCidr, OpteError, Vni};
 use oxide_vpc_api::{
     ExternalIps, GatewayMap, IpConfig, NatDependence, NatDependences, NatPooling, NatRange,
-    NatSettings, OneToOne, PortConfig, PortForward,
+    NatRate, NatSettings, OneToOne, PortConfig, PortForward,
 };
 
 /// What is eligible for one gateway, or in all.
@@ -252,6 +253,15 @@ const fn by_protocol(dependences: &NatDependences) -> ByProtocol<Dependence> {
     }
 }
 
+const fn rate(rate: NatRate) -> Rate {
+    Rate { per_second: rate.per_second, burst: rate.burst }
+}
+
+/// How long external ports wait that come back.
+pub(crate) fn hold(settings: &NatSettings) -> Hold {
+    Hold { millis: u64::from(settings.quarantine.seconds) * 1000, ports: settings.quarantine.ports }
+}
+
 fn options(settings: &NatSettings) -> NatOptions {
     NatOptions {
         mapping: by_protocol(&settings.mapping),
@@ -265,14 +275,12 @@ fn options(settings: &NatSettings) -> NatOptions {
         port_class: !settings.mix_port_classes,
         random: !settings.sequential,
         sharing: settings.share_ports,
-        hold: Hold {
-            millis: u64::from(settings.quarantine.seconds) * 1000,
-            ports: settings.quarantine.ports,
-        },
+        hold: hold(settings),
         limits: Limits {
             owner: settings.limits.port,
             guest: settings.limits.guest,
             protocol: settings.limits.protocol,
         },
+        rates: Rates { owner: rate(settings.rates.port), guest: rate(settings.rates.guest) },
     }
 }

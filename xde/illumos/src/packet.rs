@@ -48,6 +48,10 @@ impl Frame for Packet {
         self.offload
     }
 
+    fn sum(&self, at: usize) -> Option<Sum> {
+        Some(self.message.sum(at))
+    }
+
     /// A copy has headers of its own, and looks at the same data behind them.
     fn copy(&self) -> Option<Self> {
         let message = self.message.copied_front().ok()?;

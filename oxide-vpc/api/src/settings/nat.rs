@@ -79,6 +79,32 @@ impl Default for NatLimits {
     }
 }
 
+/// How fast something may come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatRate {
+    /// In each second, in the long run.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Default for NatRate {
+    fn default() -> Self {
+        Self { per_second: 1 << 20, burst: 1 << 20 }
+    }
+}
+
+/// How fast new mappings may come (RFC 6888, REQ-4c). What is mapped goes on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatRates {
+    /// Those of the port.
+    pub port: NatRate,
+    /// Those of one address inside.
+    pub guest: NatRate,
+}
+
 /// How long an external port is not used again after it came back (RFC 6888, REQ-8). When nothing
 /// else is left, the port that has waited longest is used all the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
@@ -172,6 +198,8 @@ pub struct NatSettings {
     pub quarantine: Quarantine,
     /// Most mappings at a time.
     pub limits: NatLimits,
+    /// How fast new ones may come.
+    pub rates: NatRates,
     /// Shared addresses, beside the ranges of the port's external addresses.
     pub ranges: Vec<NatRange>,
     /// Port forwards.
@@ -285,6 +313,10 @@ impl NatSettings {
         let NatLimits { port, guest, protocol } = self.limits;
         if [port, guest, protocol].contains(&0) {
             return Err(OpteError::invalid("NAT limit", "use at least 1"));
+        }
+        let NatRates { port, guest } = self.rates;
+        if [port.per_second, port.burst, guest.per_second, guest.burst].contains(&0) {
+            return Err(OpteError::invalid("NAT rate", "use at least 1"));
         }
         self.ranges.iter().try_for_each(NatRange::validate)?;
         for (at, range) in self.ranges.iter().enumerate() {
