@@ -24,11 +24,17 @@ use xde::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 
 thread_local! {
     static LOCKS_TAKEN: Cell<u64> = const { Cell::new(0) };
+    static LOCKS_HELD: Cell<u32> = const { Cell::new(0) };
 }
 
 /// How many locks the engine has taken on this thread.
 pub fn locks_taken() -> u64 {
     LOCKS_TAKEN.get()
+}
+
+/// How many of them this thread holds.
+pub fn locks_held() -> u32 {
+    LOCKS_HELD.get()
 }
 
 /// A lock of the operating system that is counted.
@@ -41,7 +47,11 @@ impl<T: Send> Lock<T> for SystemLock<T> {
 
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         LOCKS_TAKEN.set(LOCKS_TAKEN.get() + 1);
-        f(&mut self.0.lock())
+        let mut value = self.0.lock();
+        LOCKS_HELD.set(LOCKS_HELD.get() + 1);
+        let result = f(&mut value);
+        LOCKS_HELD.set(LOCKS_HELD.get() - 1);
+        result
     }
 
     fn glance(&self) {
@@ -177,10 +187,19 @@ impl Hypervisor {
 
     /// Sends a request as bytes, and decodes the answer.
     pub fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, OpteError> {
+        self.request_on(&mut Agreeable, request)
+    }
+
+    /// The same on a platform of the test's.
+    pub fn request_on<R: Request>(
+        &mut self,
+        platform: &mut dyn Platform,
+        request: &R,
+    ) -> Result<R::Response, OpteError> {
         let frame = encode_request(request)?;
         let (header, body) = frame.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
         let header = Header::from_bytes(*header, u32::MAX)?;
-        let answer = self.driver.control(&mut Agreeable, self.now, header, body);
+        let answer = self.driver.control(platform, self.now, header, body);
         let (header, body) = answer.split_first_chunk().expect("an answer has a header");
         decode_answer(Header::from_bytes(*header, MAX_RESPONSE)?, body)
     }

@@ -15,4 +15,5 @@ pub mod scenario;
 pub mod setting;
 pub mod twins;
 pub mod vectors;
+pub mod view;
 pub mod wire;

@@ -24,7 +24,7 @@ use opte::rule::RuleId;
 use opte_api::OpteError;
 use opte_api::frame::Request;
 use oxide_vpc::standing::Until;
-use oxide_vpc::{Mappings, VpcPort};
+use oxide_vpc::{Mappings, Routing, VpcPort};
 use oxide_vpc_api::change::{AffectedFlow, ChangeReport, Fate, FateReport, PortReport, validate};
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::settings::check_drain;
@@ -133,9 +133,14 @@ impl<H: Host> Management<H> {
         if let Step::SetPortSettings(step) = &step {
             draft.limits.insert(name.clone(), flow_limit(driver, &step.settings)?);
         }
-        if let Step::SetExternalIps(r) = &step {
+        let external = match &step {
+            Step::SetExternalIps(r) => Some([&r.ipv4, &r.ipv6]),
+            Step::SetRouting(r) => Some([&r.ipv4, &r.ipv6]),
+            _ => None,
+        };
+        if let Some(external) = external {
             let vni = self.port(name)?.device.vni;
-            let external = r.ipv4.iter().chain(&r.ipv6);
+            let external = external.into_iter().flatten();
             self.check_external((Some(name), vni), external, Some(&draft.ports))?;
         }
         let known = &self.port(name)?.vpc;
@@ -148,6 +153,14 @@ impl<H: Host> Management<H> {
             }
             Step::SetFwRules(r) => vpc.set_firewall_rules(r.rules),
             Step::AddRoute(r) => vpc.add_route(&r.route.into()),
+            Step::AddWeightedRoute(r) => vpc.add_route(&r.route),
+            Step::SetRouting(r) => {
+                let (routes, external, gateways) = (r.routes, [r.ipv4, r.ipv6], r.gateways);
+                let until = vpc.until(now);
+                let routing = Routing { routes, external, gateways };
+                vpc.set_routing(r.revision, routing, until).map(drop)
+            }
+            Step::SetDhcp(r) => vpc.reconfigure(None, |config| config.dhcp = r.dhcp),
             Step::DelRoute(r) => {
                 vpc.remove_route(&r.route);
                 Ok(())
@@ -230,6 +243,9 @@ const fn port_of(step: &Step) -> Option<&PortName> {
         Step::AllowCidr(r) => &r.port,
         Step::RemoveCidr(r) => &r.port,
         Step::DrainAddresses(r) => &r.port,
+        Step::AddWeightedRoute(r) => &r.port,
+        Step::SetRouting(r) => &r.port,
+        Step::SetDhcp(r) => &r.port,
         Step::SetV2p(_) | Step::ClearV2p(_) | Step::SetV2b(_) | Step::ClearV2b(_) => return None,
     })
 }

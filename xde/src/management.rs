@@ -366,6 +366,7 @@ impl<H: Host> Management<H> {
             underlay_ip: H::Lock::new(config.underlay_ip),
             port,
         });
+        vpc.came_into_force();
         self.maps = maps;
         self.ports.insert(name, Managed { device, vpc, state, since });
         self.publish_switch();

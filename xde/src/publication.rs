@@ -75,7 +75,7 @@ impl<H: Host> Management<H> {
             let rules = rules(&managed.vpc, &self.maps);
             if !policy.rules.is_same(&rules) {
                 *policy = Arc::new(policy.next(generation, rules));
-                changed.push((managed.device.clone(), policy.clone()));
+                changed.push((managed, policy.clone()));
             }
         }
         let (groups, shared) = (self.groups.clone(), self.shared(&current));
@@ -86,8 +86,9 @@ impl<H: Host> Management<H> {
         }
         let switch = switch.clone();
         self.published.store(Snapshot { generation, switch, policies, groups, shared });
-        for (device, policy) in changed {
-            device.port.publish(policy);
+        for (managed, policy) in changed {
+            managed.device.port.publish(policy);
+            managed.vpc.came_into_force();
         }
     }
 

@@ -116,8 +116,12 @@ impl<H: Host> Management<H> {
         saved.config.underlay_ip = request.underlay_ip.unwrap_or(saved.config.underlay_ip);
         self.may_add(&name, &saved.config)?;
         let made = self.make(driver, &name, saved, &flows, now)?;
-        let answer = Restored { port: name.clone(), flows: made.port.flows().count().into() };
+        let flows = made.port.flows().flows();
+        let answer = Restored { port: name.clone(), flows: flows.len() as u64 };
         self.add(platform, name, made, (PortState::Restored, now))?;
+        // These connections have been opened; had the port not come to be, their external ports
+        // would not have to wait.
+        flows.iter().filter_map(|flow| flow.lease()).for_each(Lease::confirm);
         Ok(answer)
     }
 
@@ -171,8 +175,6 @@ fn reserve(pool: &NatPool, kept: &KeptFlow) -> Result<Option<Lease>, OpteError> 
     let lease = pool.lease_exactly(&out.key, ip, port).ok_or_else(|| {
         OpteError::exists("external port of a saved flow", format!("{ip} {protocol} {port}"))
     })?;
-    // A connection has been opened with it.
-    lease.confirm();
     Ok(Some(lease))
 }
 

@@ -17,9 +17,9 @@ const PLAN_HELP: &str = "\
 A change is a JSON list of steps. Each is a request that changes something, by its name:
   [{\"SetFwRules\": {\"port\": \"opte0\", \"rules\": []}},
    {\"DrainAddresses\": {\"port\": \"opte0\", \"addresses\": [\"203.0.113.5\"], \"seconds\": 600}}]
-Requests are AddFwRule, RemFwRule, SetFwRules, AddRoute, DelRoute, SetV2p, ClearV2p, SetV2b,
-ClearV2b, SetExternalIps, SetPortSettings, AttachSubnet, DetachSubnet, AllowCidr, RemoveCidr
-and DrainAddresses.
+Requests are AddFwRule, RemFwRule, SetFwRules, AddRoute, AddWeightedRoute, DelRoute, SetRouting,
+SetV2p, ClearV2p, SetV2b, ClearV2b, SetExternalIps, SetPortSettings, SetDhcp, AttachSubnet,
+DetachSubnet, AllowCidr, RemoveCidr and DrainAddresses.
 
 Examples:
   opteadm plan change.json

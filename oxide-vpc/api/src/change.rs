@@ -6,8 +6,9 @@
 
 use crate::PortName;
 use crate::request::{
-    AddFwRule, AddRoute, AllowCidr, AttachSubnet, ClearV2b, ClearV2p, DelRoute, DetachSubnet,
-    RemFwRule, RemoveCidr, SetExternalIps, SetFwRules, SetPortSettings, SetV2b, SetV2p,
+    AddFwRule, AddRoute, AddWeightedRoute, AllowCidr, AttachSubnet, ClearV2b, ClearV2p, DelRoute,
+    DetachSubnet, RemFwRule, RemoveCidr, SetDhcp, SetExternalIps, SetFwRules, SetPortSettings,
+    SetRouting, SetV2b, SetV2p,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -90,6 +91,12 @@ steps! {
     RemoveCidr,
     /// External addresses less, but for connections that they have.
     DrainAddresses,
+    /// A route more, or one with another share.
+    AddWeightedRoute,
+    /// These routes, external addresses and gateway map instead.
+    SetRouting,
+    /// What DHCP tells the guest from now on.
+    SetDhcp,
 }
 
 /// What becomes of connections.

@@ -99,6 +99,12 @@ impl VpcPort {
         &self.holder
     }
 
+    /// Takes note that what the port was told is in force: what comes back from now on waits as
+    /// long as that says.
+    pub fn came_into_force(&self) {
+        self.holder.set_hold(nat::hold(&self.config.settings.nat));
+    }
+
     /// Everything that may be refused of a change of configuration and gateway map.
     pub(super) fn prepare(
         &self,

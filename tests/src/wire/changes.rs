@@ -12,13 +12,13 @@ use oxide_vpc_api::change::{
     AffectedFlow, ChangeReport, DrainAddresses, Fate, FateReport, PortReport, Step,
 };
 use oxide_vpc_api::request::{
-    AddFwRule, AddRoute, AllowCidr, Apply, AttachSubnet, ClearV2b, ClearV2p, DelRoute,
-    DetachSubnet, Drain, Plan, RemFwRule, RemoveCidr, SetExternalIps, SetFwRules, SetPortSettings,
-    SetV2b, SetV2p,
+    AddFwRule, AddRoute, AddWeightedRoute, AllowCidr, Apply, AttachSubnet, ClearV2b, ClearV2p,
+    DelRoute, DetachSubnet, Drain, Plan, RemFwRule, RemoveCidr, SetDhcp, SetExternalIps,
+    SetFwRules, SetPortSettings, SetRouting, SetV2b, SetV2p,
 };
 use oxide_vpc_api::{
-    Attachment, BoundaryEndpoint, GatewayMap, GuestLocation, PortSettings, RouteEntry, V2bEntry,
-    V2pEntry,
+    Attachment, BoundaryEndpoint, DhcpConfig, GatewayMap, GuestLocation, PortSettings, RouteEntry,
+    V2bEntry, V2pEntry, WeightedRoute,
 };
 
 fn drain() -> DrainAddresses {
@@ -28,6 +28,7 @@ fn drain() -> DrainAddresses {
 /// Each kind of step.
 fn steps() -> Vec<Step> {
     let route = RouteEntry { dest: of("0.0.0.0/0"), target: of("ig"), class: of("system") };
+    let weighted = WeightedRoute { route, weight: 300 };
     let location = GuestLocation { mac: of("a8:40:25:f0:00:02"), underlay_ip: of("fd00::2") };
     let v2p = V2pEntry { vni: of("100"), ip: of("172.30.0.6"), location };
     let endpoint = BoundaryEndpoint { underlay_ip: of("fd00:b::1"), vni: of("99") };
@@ -51,6 +52,17 @@ fn steps() -> Vec<Step> {
         AllowCidr { port: port(), cidr, direction: None }.into(),
         RemoveCidr { port: port(), cidr, direction: Some(Direction::Out) }.into(),
         drain().into(),
+        AddWeightedRoute { port: port(), route: weighted }.into(),
+        SetRouting {
+            port: port(),
+            revision: Some(3),
+            routes: vec![weighted],
+            ipv4: None,
+            ipv6: None,
+            gateways: GatewayMap::new(),
+        }
+        .into(),
+        SetDhcp { port: port(), dhcp: DhcpConfig::default() }.into(),
     ]
 }
 
