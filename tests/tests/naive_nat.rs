@@ -4,8 +4,9 @@
 
 //! Source NAT under changes, beside a model that is too simple to be wrong: plain maps, one thread,
 //! no generations. Two guests of one host share a few external ports, and the boundary takes packets to
-//! these for any guest's; packets, clock steps and changes of configuration come in any order, and after
-//! each step host and model must agree:
+//! these for any guest's; packets, clock steps and changes of configuration come in any order, of pools
+//! that grow and shrink, what a mapping depends on, how ports are chosen, and whether connections may
+//! stay on what was taken away. After each step host and model must agree:
 //!
 //! * RC-1: an external tuple stands for one endpoint at a time, and rests before it stands for another;
 //! * RC-2: a reply reaches the guest that opened the connection, or nobody;
@@ -20,8 +21,8 @@ use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, Tunnel};
 use opte_tests::setting::{BOUNDARY, Guest, HOSTS, VPC, add_boundary, add_guest, cases, vni};
 use oxide_vpc_api::request::{SetExternalIps, SetFwRules, SetPortSettings};
-use oxide_vpc_api::settings::NatRange;
-use oxide_vpc_api::{ExternalIps, GatewayMap, PortSettings, SnatRange};
+use oxide_vpc_api::settings::{AddressGone, NatRange};
+use oxide_vpc_api::{ExternalIps, GatewayMap, NatDependence, PortSettings, SnatRange};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -49,6 +50,17 @@ enum External {
     Own,
 }
 
+/// What is set of a guest's translation.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    /// A mapping is for one remote.
+    by_remote: bool,
+    /// Even ports stay even, and odd ones odd.
+    parity: bool,
+    /// The lowest port goes first.
+    sequential: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A packet of a guest, from one of its ports, to a remote.
@@ -73,6 +85,11 @@ enum Step {
     /// The same again.
     Again {
         guest: usize,
+    },
+    /// How the guest is translated from now on.
+    Options {
+        guest: usize,
+        options: Options,
     },
     /// Which remotes the guest may talk to.
     Allow {
@@ -106,22 +123,47 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => guest().prop_map(|guest| Step::Again { guest }),
         2 => (guest(), any::<[bool; 2]>()).prop_map(|(guest, allowed)| Step::Allow { guest, allowed }),
         1 => guest().prop_map(|guest| Step::Refused { guest }),
+        2 => (guest(), options()).prop_map(|(guest, options)| Step::Options { guest, options }),
     ];
     prop::collection::vec(step, 1..120)
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    any::<[bool; 3]>().prop_map(|[by_remote, parity, sequential]| Options {
+        by_remote,
+        parity,
+        sequential,
+    })
 }
 
 type Tuple = (Ipv4Addr, u16);
 /// A guest and one of its ports.
 type Endpoint = (usize, u16);
 
+/// What a tuple stands for: an endpoint, towards one remote or towards all.
+type Mapping = (Endpoint, Option<usize>);
+
+/// A connection.
+#[derive(Clone, Copy)]
+struct Flow {
+    tuple: Tuple,
+    /// Nobody shares the tuple of an address of a guest's own.
+    mapping: Mapping,
+    /// When there was a packet.
+    last: u64,
+}
+
 /// What there ought to be.
 #[derive(Default)]
 struct Model {
+    /// Connections stay on what was taken away.
+    keeps: bool,
+    options: [Options; 2],
     now: u64,
     external: [Option<External>; 2],
     allowed: [[bool; 2]; 2],
-    /// Endpoint and remote: the tuple, and when there was a packet.
-    flows: BTreeMap<(Endpoint, usize), (Tuple, u64)>,
+    /// By endpoint and remote.
+    flows: BTreeMap<(Endpoint, usize), Flow>,
     /// When a tuple came back.
     resting: BTreeMap<Tuple, u64>,
 }
@@ -153,21 +195,25 @@ impl Model {
         (0..GUESTS.len()).all(borrows)
     }
 
-    fn owner(&self, tuple: Tuple) -> Option<Endpoint> {
-        self.flows.iter().find(|(_, (of, _))| *of == tuple).map(|((endpoint, _), _)| *endpoint)
+    fn owner(&self, tuple: Tuple) -> Option<Mapping> {
+        self.flows.values().find(|flow| flow.tuple == tuple).map(|flow| flow.mapping)
     }
 
-    fn mapping(&self, endpoint: Endpoint) -> Option<Tuple> {
-        let of = |((of, _), (tuple, _)): (&(Endpoint, usize), &(Tuple, u64))| {
-            (*of == endpoint).then_some(*tuple)
-        };
-        self.flows.iter().find_map(of)
+    /// The tuple of a mapping that new connections may have, too.
+    fn tuple(&self, mapping: Mapping) -> Option<Tuple> {
+        let ((guest, _), _) = mapping;
+        let mut flows = self.flows.values().filter(|flow| flow.mapping == mapping);
+        flows.find(|flow| self.eligible(guest, flow.tuple)).map(|flow| flow.tuple)
     }
 
     /// Ends connections; tuples that nobody uses any more come back.
-    fn end(&mut self, ends: impl Fn(&Self, &(Endpoint, usize), &(Tuple, u64)) -> bool) {
-        let ended: Vec<_> =
-            self.flows.iter().filter(|(k, v)| ends(self, k, v)).map(|(k, v)| (*k, v.0)).collect();
+    fn end(&mut self, ends: impl Fn(&Self, &(Endpoint, usize), &Flow) -> bool) {
+        let ended: Vec<_> = self
+            .flows
+            .iter()
+            .filter(|(k, flow)| ends(self, k, flow))
+            .map(|(k, flow)| (*k, flow.tuple))
+            .collect();
         for (key, tuple) in ended {
             self.flows.remove(&key);
             if self.owner(tuple).is_none() {
@@ -177,14 +223,15 @@ impl Model {
     }
 
     fn judge(&mut self) {
-        self.end(|model, ((guest, _), remote), (tuple, _)| {
-            !model.eligible(*guest, *tuple) || !model.allowed[*guest][*remote]
+        self.end(|model, ((guest, _), remote), flow| {
+            let stands = model.keeps || model.eligible(*guest, flow.tuple);
+            !stands || !model.allowed[*guest][*remote]
         });
     }
 
     fn pass(&mut self, millis: u64) {
         self.now += millis;
-        self.end(|model, _, (_, last)| model.now - last >= IDLE);
+        self.end(|model, _, flow| model.now - flow.last >= IDLE);
     }
 
     /// A packet of a guest, and the source with which it left, if it did.
@@ -195,42 +242,55 @@ impl Model {
         seen: Option<Tuple>,
     ) -> Result<(), String> {
         let (guest, port) = endpoint;
-        let known = self.flows.get(&(endpoint, remote)).map(|(tuple, _)| *tuple);
+        let known = self.flows.get(&(endpoint, remote)).copied();
+        let by_remote = self.options[guest].by_remote;
+        let new = (endpoint, by_remote.then_some(remote));
+        let mapping = known.map_or(new, |flow| flow.mapping);
         let expected = match (known, self.external(guest)) {
-            (Some(tuple), _) => Some(tuple),
+            (Some(flow), _) => Some(flow.tuple),
             _ if !self.allowed[guest][remote] => None,
             (None, External::Nothing) => None,
             (None, External::Own) => Some((Self::own(guest), port)),
-            (None, External::Pool(pool, ports)) => match self.mapping(endpoint) {
+            (None, External::Pool(pool, ports)) => match self.tuple(mapping) {
                 Some(tuple) => Some(tuple),
-                None => self.choose(pool, ports, seen)?,
+                None => self.choose(pool, ports, endpoint, seen)?,
             },
         };
         if seen != expected {
             return Err(format!("left as {seen:?}, not {expected:?}"));
         }
         if let Some(tuple) = seen {
-            if let Some(owner) = self.owner(tuple).filter(|owner| *owner != endpoint) {
+            let is_own = tuple == (Self::own(guest), port);
+            if let Some(owner) = self.owner(tuple).filter(|owner| !is_own && *owner != mapping) {
                 return Err(format!("{tuple:?} stands for {owner:?} already"));
             }
-            self.flows.insert((endpoint, remote), (tuple, self.now));
+            self.flows.insert((endpoint, remote), Flow { tuple, mapping, last: self.now });
         }
         Ok(())
     }
 
-    /// Any port that is free; one that rests only if all others are taken.
+    /// Any port that is free, as the guest's options have it; one that rests only if all others are
+    /// taken.
     fn choose(
         &self,
         pool: usize,
         ports: u16,
+        (guest, from): Endpoint,
         seen: Option<Tuple>,
     ) -> Result<Option<Tuple>, String> {
+        let options = self.options[guest];
         let all = (FIRST..FIRST + ports).map(|port| (POOLS[pool], port));
         let free: BTreeSet<Tuple> = all.filter(|tuple| self.owner(*tuple).is_none()).collect();
         let rested =
             |tuple: &&Tuple| self.resting.get(tuple).is_none_or(|since| self.now - since >= HOLD);
         let rested: BTreeSet<Tuple> = free.iter().filter(rested).copied().collect();
-        let choice = if rested.is_empty() { &free } else { &rested };
+        let alike = |tuple: &&Tuple| options.parity && tuple.1 & 1 == from & 1;
+        let alike: BTreeSet<Tuple> = rested.iter().filter(alike).copied().collect();
+        let best = [alike, rested.clone(), free].into_iter().find(|choice| !choice.is_empty());
+        let mut choice = best.unwrap_or_default();
+        if options.sequential && !rested.is_empty() {
+            choice = choice.first().copied().into_iter().collect();
+        }
         match seen {
             None if choice.is_empty() => Ok(None),
             None => Err(format!("refused though {choice:?} are free")),
@@ -246,15 +306,15 @@ impl Model {
         tuple: Tuple,
         seen: Option<Endpoint>,
     ) -> Result<(), String> {
-        let of = |((endpoint, with), (of, _)): (&(Endpoint, usize), &(Tuple, u64))| {
-            (*of == tuple && *with == remote).then_some(*endpoint)
+        let of = |((endpoint, with), flow): (&(Endpoint, usize), &Flow)| {
+            (flow.tuple == tuple && *with == remote).then_some(*endpoint)
         };
         let expected = self.flows.iter().find_map(of);
         if seen != expected {
             return Err(format!("reached {seen:?}, not {expected:?}"));
         }
         if let Some(flow) = expected.and_then(|endpoint| self.flows.get_mut(&(endpoint, remote))) {
-            flow.1 = self.now;
+            flow.last = self.now;
         }
         Ok(())
     }
@@ -267,13 +327,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, keeps: bool) -> Self {
         let mut host = Hypervisor::new(DriverOptions::new(seed));
         add_boundary(&mut host);
         for guest in GUESTS {
             add_guest(&mut host, guest, 0);
         }
-        let mut pair = Self { host, model: Model::default() };
+        let mut pair = Self { host, model: Model { keeps, ..Model::default() } };
         for guest in 0..GUESTS.len() {
             pair.set_external(guest, External::Pool(0, 4));
             pair.allow(guest, [true; 2]);
@@ -301,6 +361,10 @@ impl Pair {
             }
             Step::External { guest, external } => self.set_external(guest, external),
             Step::Again { guest } => self.set_external(guest, self.model.external(guest)),
+            Step::Options { guest, options } => {
+                self.model.options[guest] = options;
+                self.set_external(guest, self.model.external(guest));
+            }
             Step::Allow { guest, allowed } => self.allow(guest, allowed),
             Step::Refused { guest } => {
                 let snat = SnatRange { ip: POOLS[1].into(), first_port: 9, last_port: 8 };
@@ -313,7 +377,7 @@ impl Pair {
     }
 
     fn set_external(&mut self, guest: usize, external: External) {
-        let (mut settings, mut ips) = (PortSettings::default(), ExternalIps::default());
+        let (mut settings, mut ips) = (self.settings(guest), ExternalIps::default());
         match external {
             External::Nothing => {}
             External::Pool(pool, ports) => settings.nat.ranges.push(NatRange {
@@ -328,6 +392,20 @@ impl Pair {
         self.host.request(&request(guest, ips)).expect("a good change");
         self.model.external[guest] = Some(external);
         self.model.judge();
+    }
+
+    fn settings(&self, guest: usize) -> PortSettings {
+        let Options { by_remote, parity, sequential } = self.model.options[guest];
+        let mut settings = PortSettings::default();
+        settings.nat.mapping.udp = match by_remote {
+            true => NatDependence::AddressDependent,
+            false => NatDependence::EndpointIndependent,
+        };
+        (settings.nat.parity, settings.nat.sequential) = (parity, sequential);
+        if self.model.keeps {
+            settings.continuity.address_gone = AddressGone::Keep;
+        }
+        settings
     }
 
     fn allow(&mut self, guest: usize, allowed: [bool; 2]) {
@@ -367,7 +445,7 @@ impl Pair {
         by: usize,
     ) -> Result<Option<Endpoint>, String> {
         let body = Body::Udp { ports: [REMOTE_PORT, port], checksum: true };
-        let owner = self.model.owner((ip, port)).map(|(guest, _)| guest);
+        let owner = self.model.owner((ip, port)).map(|((guest, _), _)| guest);
         let known = owner.unwrap_or_else(|| usize::from(ip == Model::own(1)));
         let to = if self.model.is_shared(ip) { by } else { known };
         let macs = [oxide_vpc_api::config::BOUNDARY_MAC, GUESTS[to].mac()];
@@ -401,8 +479,12 @@ proptest! {
     #![proptest_config(cases(192))]
 
     #[test]
-    fn translation_agrees_with_plain_maps(steps in steps(), seed in any::<u64>()) {
-        let mut pair = Pair::new(seed);
+    fn translation_agrees_with_plain_maps(
+        steps in steps(),
+        seed in any::<u64>(),
+        keeps in any::<bool>(),
+    ) {
+        let mut pair = Pair::new(seed, keeps);
         for (at, step) in steps.iter().enumerate() {
             let result = pair.step(*step);
             prop_assert!(result.is_ok(), "step {at}, {step:?}: {}", result.unwrap_err());
