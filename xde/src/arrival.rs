@@ -114,9 +114,12 @@ pub(crate) fn arrival<'a, H: Host, F: Frame>(
     Ok(Look::new(place, read(frame, &outer)))
 }
 
+#[inline]
 fn read<F: Frame>(frame: &F, outer: &OuterFacts) -> Result<Headers, DropReason> {
-    let headers = parse(frame, outer.inner, outer.mark())?;
-    Ok(Headers { ecn: outer.traffic_class & ecn::MASK, ..headers })
+    // Where it lies: a copy of what was just written makes the processor wait.
+    let mut headers = parse(frame, outer.inner, outer.mark());
+    headers.iter_mut().for_each(|headers| headers.ecn = outer.traffic_class & ecn::MASK);
+    headers
 }
 
 /// The same for what comes from outside to an address of which several ports borrow.
