@@ -8,7 +8,7 @@ use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
 use crate::headers::MacPair;
 use crate::host::{Host, Lock};
-use crate::nat::{Lease, NatBinding};
+use crate::nat::{Lease, NatBinding, Remote};
 use crate::policy::{Generation, IdleLimits};
 use crate::rule::{Facts, RuleId};
 use crate::tcp::{Outcome, Segment, TcpFlags, TcpState, Tracker, idle_limit, is_plain};
@@ -153,6 +153,7 @@ impl<H: Host> Flow<H> {
             external_ip: inbound.dst(),
             private_port: if leased { private_port } else { 0 },
             external_port: leased.then(|| inbound.dst_port()),
+            remote: Remote::between(out, &inbound.mirror()),
         })
     }
 

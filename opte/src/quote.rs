@@ -19,6 +19,9 @@ use crate::wire::{IPV4_LEN, IPV6_LEN, Icmp, Ipv4, Ipv6, view, view_mut};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use opte_api::{Direction, Protocol};
 
+/// Address, and port or identifier, of one end.
+type Place = (IpAddr, Option<u16>);
+
 /// A quoted packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quote {
@@ -130,22 +133,24 @@ impl Quote {
         direction: Direction,
         binding: &NatBinding,
     ) -> Result<(), DropReason> {
-        let private = (binding.private_ip, binding.private_port);
-        let external = (binding.external_ip, binding.external_port.unwrap_or_default());
+        let private = (binding.private_ip, binding.external_port.map(|_| binding.private_port));
+        let external = (binding.external_ip, binding.external_port);
+        let inbound = direction == Direction::In;
         // The guest's end of the quoted packet: its source if the error comes in.
-        let (old, new, at_src) = match direction {
-            Direction::In => (external, private, true),
-            Direction::Out => (private, external, false),
-        };
-        let quoted = if at_src { self.src } else { self.dst };
-        if quoted != old.0 {
+        let guest = if inbound { (external, private) } else { (private, external) };
+        if self.end(inbound) != guest.0.0 {
             return Ok(());
         }
         let complete = !matches!(frame.offload().checksum, ChecksumState::Partial { .. });
         let head = frame.head_mut();
-        let mut delta = self.write_address(head, new.0, at_src)?;
-        if binding.external_port.is_some() {
-            delta = self.write_port(head, (old.1, new.1), at_src, delta)?;
+        let mut delta = self.write_end(head, guest, inbound, Delta::default())?;
+        if let Some(remote) = &binding.remote {
+            let [seen, real] = remote.ports.map_or([None; 2], |ports| ports.map(Some));
+            let (seen, real) = ((remote.seen_ip, seen), (remote.real_ip, real));
+            let ends = if inbound { (real, seen) } else { (seen, real) };
+            if self.end(!inbound) == ends.0.0 {
+                delta = self.write_end(head, ends, !inbound, delta)?;
+            }
         }
         if complete {
             let icmp: &mut Icmp = view_mut(head, headers.transport.into())?;
@@ -154,28 +159,49 @@ impl Quote {
         Ok(())
     }
 
+    const fn end(&self, at_src: bool) -> IpAddr {
+        if at_src { self.src } else { self.dst }
+    }
+
+    /// Writes address and port of one end in the place of others.
+    fn write_end(
+        &self,
+        head: &mut [u8],
+        (old, new): (Place, Place),
+        at_src: bool,
+        delta: Delta,
+    ) -> Result<Delta, DropReason> {
+        let delta = self.write_address(head, new.0, at_src, delta)?;
+        match old.1.zip(new.1) {
+            Some(ports) => self.write_port(head, ports, at_src, delta),
+            None => Ok(delta),
+        }
+    }
+
     fn write_address(
         &self,
         head: &mut [u8],
         new: IpAddr,
         at_src: bool,
+        delta: Delta,
     ) -> Result<Delta, DropReason> {
         match new {
             IpAddr::V4(new) => {
                 let ip: &mut Ipv4 = view_mut(head, self.ip)?;
                 let field = if at_src { &mut ip.src } else { &mut ip.dst };
                 let address = Delta::default().replace(field, &new.octets());
+                let delta = delta.replace(field, &new.octets());
                 *field = new.octets();
                 let old_sum = ip.checksum;
                 ip.checksum.set(address.update(old_sum.get()));
-                Ok(address.replace(&old_sum.to_bytes(), &ip.checksum.to_bytes()))
+                Ok(delta.replace(&old_sum.to_bytes(), &ip.checksum.to_bytes()))
             }
             IpAddr::V6(new) => {
                 let ip: &mut Ipv6 = view_mut(head, self.ip)?;
                 let field = if at_src { &mut ip.src } else { &mut ip.dst };
-                let address = Delta::default().replace(field, &new.octets());
+                let delta = delta.replace(field, &new.octets());
                 *field = new.octets();
-                Ok(address)
+                Ok(delta)
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::quote::Quote;
 use crate::rule::{Action, Facts, Rule, RuleId};
 use crate::transform::Transform;
 use crate::walk::{Passed, Used, Walk};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -97,7 +98,7 @@ pub enum End {
     /// It goes on.
     Forward {
         /// All that is changed.
-        edit: HeaderEdit,
+        edit: Box<HeaderEdit>,
         /// Its key afterwards.
         key: FlowKey,
         /// How its connection is, or would be, translated.
@@ -229,7 +230,7 @@ impl<H: Host> Trace<H> {
             }
         }
         let key = walk.key().ok_or(DropReason::GatewayDeny)?;
-        Ok(End::Forward { edit: walk.edit, key, binding: walk.binding })
+        Ok(End::Forward { edit: Box::new(walk.edit), key, binding: walk.binding })
     }
 }
 

@@ -113,7 +113,8 @@ impl Service {
             (Serves::Forward(forward), Some(_)) => {
                 !of.leased
                     && forward.protocol == of.protocol
-                    && by_inside(&forward, private_ip, of.binding.private_port) == Some(of.binding)
+                    && by_inside(&forward, private_ip, of.binding.private_port)
+                        == Some(of.binding.alone())
             }
             _ => false,
         }
@@ -241,6 +242,7 @@ mod tests {
             external_ip: ip.parse().unwrap(),
             private_port: 8080,
             external_port,
+            remote: None,
         };
         Translation { protocol: Protocol::UDP, binding, leased: external_port.is_some() }
     }

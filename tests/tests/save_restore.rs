@@ -6,7 +6,7 @@
 
 use opte::frame::FlatFrame;
 use opte::tcp::TcpFlags;
-use opte_api::OpteError;
+use opte_api::{OpteError, Protocol};
 use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::moving::{restore, save, save_parts, stage};
 use opte_tests::packets::{Body, Packet, Tunnel};
@@ -16,7 +16,10 @@ use opte_tests::setting::{
 use oxide_vpc_api::dump::FlowTableDump;
 use oxide_vpc_api::request::*;
 use oxide_vpc_api::saved::{FLOWS_AT_ONCE, Record, STAGE_BYTES, decode, encode, header};
-use oxide_vpc_api::{DrainAddresses, ExternalIps, GatewayMap, PortState, SnatRange};
+use oxide_vpc_api::{
+    DrainAddresses, ExternalIps, GatewayMap, NatDependence, NatDestination, PortRange, PortState,
+    SnatRange,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use xde::driver::DriverOptions;
@@ -478,4 +481,36 @@ proptest! {
         prop_assert_eq!(&numbers[0], &numbers[1]);
         prop_assert_eq!(numbers[0][1].len(), 1);
     }
+}
+
+#[test]
+fn a_connection_with_both_ends_translated_moves() {
+    let mut a = host(1, 100);
+    add_guest(&mut a, GUEST, 0);
+    let port = || GUEST.port();
+    let mut settings = a.request(&ShowPortSettings { port: port() }).unwrap();
+    settings.nat.destinations.push(NatDestination {
+        seen: "10.99.0.0/24".parse().unwrap(),
+        real: "198.51.100.0/24".parse().unwrap(),
+        protocol: Some(Protocol::UDP),
+        ports: Some(PortRange { first: 80, last: 80 }),
+        first_port: Some(8080),
+    });
+    // The mapping is one towards the remote end as it is outside.
+    settings.nat.mapping.udp = NatDependence::AddressAndPortDependent;
+    a.request(&SetPortSettings { port: port(), settings }).unwrap();
+    let packet = Packet { dst: "10.99.0.7".parse().unwrap(), ..udp(true, 1000) };
+    let (_, seen) = out(&mut a, &packet).unwrap();
+    assert_eq!((seen.dst, seen.ports()[1]), (outside(true), 8080));
+    let before = dump(&mut a);
+    let mut b = moved(&mut a);
+    assert_eq!(dump(&mut b), before);
+    b.request(&StartPort { port: port() }).unwrap();
+    let left = answer(&mut b, 0, &seen, None);
+    let [Left::Guest(PORT, bytes)] = left.as_slice() else { panic!("{left:?}") };
+    let reply = Packet::read(bytes).unwrap();
+    assert_eq!((reply.src, reply.ports()), (packet.dst, [80, 1000]));
+    let (_, again) = out(&mut b, &packet).unwrap();
+    assert_eq!((again.src, again.dst, again.ports()), (seen.src, seen.dst, seen.ports()));
+    assert_eq!(b.driver.device(PORT).unwrap().port.flows().count(), 1);
 }

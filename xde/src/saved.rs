@@ -21,7 +21,7 @@ use opte::geneve::Mark;
 use opte::headers::MacPair;
 use opte::host::Host;
 use opte::kept::{KeptError, KeptFlow, KeptSide};
-use opte::nat::{Lease, NatBinding, NatPool};
+use opte::nat::{Lease, NatBinding, NatPool, Remote};
 use opte::tcp::{SeqNumber, Side, TcpState, TrackerParts};
 use opte_api::{FlowId, OpteError, Protocol};
 use oxide_vpc::VpcPort;
@@ -172,7 +172,10 @@ fn reserve(pool: &NatPool, kept: &KeptFlow) -> Result<Option<Lease>, OpteError> 
     let [out, _] = &kept.sides;
     let Some((ip, port)) = lent(kept) else { return Ok(None) };
     let protocol = out.key.protocol();
-    let lease = pool.lease_exactly(&out.key, ip, port).ok_or_else(|| {
+    // Filters are about who is outside.
+    let remote = kept.binding.and_then(|binding| binding.remote);
+    let key = remote.map_or(out.key, |remote| remote.outside(&out.key));
+    let lease = pool.lease_exactly(&key, ip, port).ok_or_else(|| {
         OpteError::exists("external port of a saved flow", format!("{ip} {protocol} {port}"))
     })?;
     Ok(Some(lease))
@@ -241,6 +244,7 @@ fn kept_flow(flow: &SavedFlow, now: Moment) -> Result<KeptFlow, OpteError> {
         external_ip: in_key.dst(),
         private_port: external_port.map_or(0, |_| private_port),
         external_port,
+        remote: Remote::between(&out_key, &in_key.mirror()),
     };
     Ok(KeptFlow {
         opening: Opening {

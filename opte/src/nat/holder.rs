@@ -125,6 +125,7 @@ impl Lease {
             external_ip: self.mapping.external_ip(),
             private_port,
             external_port: Some(self.mapping.external_port),
+            remote: None,
         }
     }
 

@@ -88,6 +88,48 @@ pub const fn query_protocol(ip: IpAddr) -> Protocol {
     if ip.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 }
 }
 
+/// How the remote end of a flow is translated, too (twice NAT; RFC 2663, section 4.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Remote {
+    /// Address by which the guest knows it.
+    pub seen_ip: IpAddr,
+    /// Address that it has outside.
+    pub real_ip: IpAddr,
+    /// TCP or UDP port inside and outside; `None` where it is kept.
+    pub ports: Option<[u16; 2]>,
+}
+
+impl Remote {
+    /// What leads from the destination of `seen` to that of `real`, keys of packets of one protocol.
+    /// `None`: they are the same.
+    pub fn between(seen: &FlowKey, real: &FlowKey) -> Option<Self> {
+        let ports = [seen.dst_port(), real.dst_port()];
+        let ports = (!seen.is_icmp() && ports[0] != ports[1]).then_some(ports);
+        let (seen_ip, real_ip) = (seen.dst(), real.dst());
+        (seen_ip != real_ip || ports.is_some()).then_some(Self { seen_ip, real_ip, ports })
+    }
+
+    /// The key of a packet to it, as that is outside.
+    pub fn outside(&self, key: &FlowKey) -> FlowKey {
+        self.edit(Direction::Out, key).key(*key)
+    }
+
+    /// The edit of packets to it, or from it.
+    fn edit(&self, direction: Direction, key: &FlowKey) -> HeaderEdit {
+        let [seen, real] = self.ports.map_or([None; 2], |ports| ports.map(Some));
+        match direction {
+            Direction::Out if key.dst() == self.seen_ip => {
+                HeaderEdit { dst_ip: Some(self.real_ip), dst_port: real, ..HeaderEdit::NONE }
+            }
+            // An ICMP error may come from somebody between.
+            Direction::In if key.src() == self.real_ip => {
+                HeaderEdit { src_ip: Some(self.seen_ip), src_port: seen, ..HeaderEdit::NONE }
+            }
+            _ => HeaderEdit::NONE,
+        }
+    }
+}
+
 /// How a flow is translated: inside it is `private`, outside it is `external`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NatBinding {
@@ -99,6 +141,8 @@ pub struct NatBinding {
     pub private_port: u16,
     /// Port or echo identifier outside; `None` where it is kept (one address for one).
     pub external_port: Option<u16>,
+    /// How its other end is.
+    pub remote: Option<Remote>,
 }
 
 impl NatBinding {
@@ -106,7 +150,8 @@ impl NatBinding {
     pub fn edit(&self, direction: Direction, key: &FlowKey) -> HeaderEdit {
         let echo = key.is_query();
         let ports = |port: u16| self.external_port.map(|_| port);
-        match direction {
+        let remote = self.remote.map_or(HeaderEdit::NONE, |remote| remote.edit(direction, key));
+        remote.then(match direction {
             Direction::Out => HeaderEdit {
                 src_ip: Some(self.external_ip),
                 src_port: self.external_port.filter(|_| !echo),
@@ -119,16 +164,29 @@ impl NatBinding {
                 echo_id: ports(self.private_port).filter(|_| echo),
                 ..HeaderEdit::NONE
             },
-        }
+        })
+    }
+
+    /// The same without that of the other end.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self { remote: None, ..self }
     }
 }
 
 impl core::fmt::Display for NatBinding {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match (self.external_port, self.external_ip) {
-            (None, ip) => write!(f, "{ip}"),
-            (Some(port), IpAddr::V4(ip)) => write!(f, "{ip}:{port}"),
-            (Some(port), IpAddr::V6(ip)) => write!(f, "[{ip}]:{port}"),
-        }
+        write_end(f, self.external_ip, self.external_port)?;
+        let Some(remote) = &self.remote else { return Ok(()) };
+        f.write_str(" to ")?;
+        write_end(f, remote.real_ip, remote.ports.map(|[_, real]| real))
+    }
+}
+
+fn write_end(f: &mut core::fmt::Formatter<'_>, ip: IpAddr, port: Option<u16>) -> core::fmt::Result {
+    match (port, ip) {
+        (None, ip) => write!(f, "{ip}"),
+        (Some(port), IpAddr::V4(ip)) => write!(f, "{ip}:{port}"),
+        (Some(port), IpAddr::V6(ip)) => write!(f, "[{ip}]:{port}"),
     }
 }

@@ -46,6 +46,6 @@ pub use mapping::{BoundaryEndpoint, GuestLocation, V2bEntry, V2pEntry};
 pub use prefixes::{Attachment, Prefixes, Transit};
 pub use router::{RouteEntry, RouteInfo, RouterClass, RouterTarget, WeightedRoute};
 pub use settings::{
-    NatDependence, NatDependences, NatLimits, NatPooling, NatRange, NatRate, NatRates, NatSettings,
-    OneToOne, PortForward, PortSettings, Quarantine, Untranslated,
+    NatDependence, NatDependences, NatDestination, NatLimits, NatPooling, NatRange, NatRate,
+    NatRates, NatSettings, OneToOne, PortForward, PortSettings, Quarantine, Untranslated,
 };

@@ -23,8 +23,8 @@ pub use gateways::{GatewaySettings, Reached, Unmapped, Untagged};
 pub use idle::{IdleSettings, MAX_IDLE};
 pub use nat::{
     MAX_FORWARDS, MAX_NAT_PREFIXES, MAX_NAT_RANGES, MAX_QUARANTINE, MAX_UNTRANSLATED,
-    NatDependence, NatDependences, NatLimits, NatPooling, NatRange, NatRate, NatRates, NatSettings,
-    OneToOne, PortForward, Quarantine, Untranslated,
+    NatDependence, NatDependences, NatDestination, NatLimits, NatPooling, NatRange, NatRate,
+    NatRates, NatSettings, OneToOne, PortForward, Quarantine, Untranslated,
 };
 pub use tcp::TcpSettings;
 pub use way::WaySettings;

@@ -44,7 +44,7 @@ fn bind(
         must_translate(&key)?;
         is_foreign(walk, vni, &key)?;
         walk.binding = Some(binding);
-    } else if leased || walk.binding != Some(binding) {
+    } else if leased || walk.binding.map(NatBinding::alone) != Some(binding) {
         return cut(walk, otherwise);
     }
     walk.translate();

@@ -10,11 +10,15 @@
 //! address that is no longer eligible ends the connection, at once or when its time is over; it
 //! never moves it.
 //!
+//! Where the guest knows a destination by another address than it has outside, both ends of its
+//! connections are translated at once; a connection whose remote end would be another one now ends.
+//!
 //! What comes in is translated by what its destination is: a port forward, an address of the
 //! guest's own, or a mapping that a pool has made. The last means that whoever knows the external
 //! port of a mapping may send to it (RFC 4787, REQ-8), as far as the pool's filter and then the
 //! firewall's inbound rules let it.
 
+mod destinations;
 mod inbound;
 mod outbound;
 mod plan;
@@ -32,6 +36,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::net::IpAddr;
+use destinations::Destinations;
 use inbound::{Forwarded, Mapped, OneAddress, OnePrefix};
 use opte::cut::CutReason;
 use opte::drop_reason::DropReason;
@@ -83,7 +88,7 @@ pub fn with_plan(
     let standing = Arc::new(Standing::new(services));
     let rest = || {
         let (standing, denials) = (standing.clone(), denials.clone());
-        Action::Act(Arc::new(Rest { standing, denials }))
+        Action::Act(Arc::new(Rest { standing, denials, destinations: plan.destinations() }))
     };
     let mut rules =
         Rules { out: Vec::new(), inbound: Vec::new(), next_id, standing: standing.clone() };
@@ -212,7 +217,7 @@ fn forward_predicates(forward: &PortForward) -> [Predicate; 3] {
 
 /// The binding of one address for one.
 const fn whole(private_ip: IpAddr, external_ip: IpAddr) -> NatBinding {
-    NatBinding { private_ip, external_ip, private_port: 0, external_port: None }
+    NatBinding { private_ip, external_ip, private_port: 0, external_port: None, remote: None }
 }
 
 /// The binding that a port forward has for a port of the guest.
@@ -228,6 +233,7 @@ pub(crate) fn by_inside(
         external_ip: forward.external_ip,
         private_port: port,
         external_port: Some(external_port),
+        remote: None,
     })
 }
 
@@ -250,6 +256,7 @@ struct Rest {
     standing: Arc<Standing>,
     /// Counts of what a gateway has no address for.
     denials: Denials,
+    destinations: Destinations,
 }
 
 impl Act for Rest {
@@ -266,6 +273,9 @@ impl Act for Rest {
             _ => return Ok(()),
         }
         let gateway = if outbound { walk.meta.get(GATEWAY) } else { None };
+        if outbound {
+            same_remote(walk, &self.destinations)?;
+        }
         stand(walk, &self.standing, gateway)?;
         walk.translate();
         Ok(())
@@ -300,6 +310,15 @@ fn stand(
         }
         Err(reason) => cut(walk, reason),
     }
+}
+
+/// The remote end of a connection that the guest has opened is translated as it would be now.
+fn same_remote(walk: &mut Walk<'_>, destinations: &Destinations) -> Result<(), DropReason> {
+    let wanted = walk.key().and_then(|key| destinations.remote(&key));
+    if walk.binding.is_some_and(|binding| binding.remote != wanted) {
+        return cut(walk, CutReason::TranslatedOtherwise);
+    }
+    Ok(())
 }
 
 /// The connection has lost its external tuple, and why.

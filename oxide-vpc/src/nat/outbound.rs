@@ -4,8 +4,9 @@
 
 //! Connections that the guest opens.
 
+use super::destinations::Destinations;
 use super::plan::{Eligible, NatPlan};
-use super::{by_inside, cut, must_translate, reason, stand, whole};
+use super::{by_inside, cut, must_translate, reason, same_remote, stand, whole};
 use crate::choice::choose;
 use crate::meta::{EXTERNAL_SOURCE, GATEWAY};
 use crate::standing::Standing;
@@ -16,6 +17,7 @@ use core::fmt::Write;
 use core::net::IpAddr;
 use opte::cut::CutReason;
 use opte::drop_reason::DropReason;
+use opte::flow_key::FlowKey;
 use opte::meta::MetaValue;
 use opte::nat::{NatBinding, NatPool};
 use opte::rule::Act;
@@ -29,6 +31,7 @@ pub(super) struct Outbound {
     one_to_one: Vec<OneToOne>,
     forwards: Vec<PortForward>,
     pool: NatPool,
+    destinations: Destinations,
     standing: Arc<Standing>,
 }
 
@@ -40,14 +43,22 @@ impl Outbound {
             one_to_one: eligible.one_to_one.clone(),
             forwards: eligible.forwards.clone(),
             pool: plan.pool(&eligible.ranges),
+            destinations: plan.destinations(),
             standing: standing.clone(),
         }
     }
 
-    /// Takes an address for a new connection.
+    /// Translates a new connection, at both of its ends where that is so.
     fn bind(&self, walk: &mut Walk<'_>) -> Result<NatBinding, DropReason> {
         let key = walk.key().ok_or(DropReason::NatProtocol)?;
         must_translate(&key)?;
+        let remote = self.destinations.remote(&key);
+        let outside = remote.map_or(key, |remote| remote.outside(&key));
+        Ok(NatBinding { remote, ..self.take(walk, &outside)? })
+    }
+
+    /// Takes an address for a new connection, whose key has the destination that it has outside.
+    fn take(&self, walk: &mut Walk<'_>, key: &FlowKey) -> Result<NatBinding, DropReason> {
         if let Some(ip) = choose(&self.floating, walk.hash, name).or(self.ephemeral.as_ref()) {
             return Ok(whole(key.src(), *ip));
         }
@@ -63,7 +74,7 @@ impl Outbound {
         if self.pool.is_empty() {
             return Err(DropReason::NoExternalAddress);
         }
-        let lease = self.pool.lease(&key, walk.hash).map_err(reason)?;
+        let lease = self.pool.lease(key, walk.hash).map_err(reason)?;
         let binding = lease.binding();
         walk.lease = Some(lease);
         Ok(binding)
@@ -87,6 +98,7 @@ impl Act for Outbound {
             (None, _) => walk.binding = Some(self.bind(walk)?),
             (Some(_), Some(_)) => {
                 let gateway = walk.meta.get(GATEWAY);
+                same_remote(walk, &self.destinations)?;
                 stand(walk, &self.standing, gateway)?;
             }
             // Opened without translation, when its route led elsewhere.
@@ -120,6 +132,7 @@ impl Act for Outbound {
             }
             .unwrap_or_default();
         }
+        self.destinations.describe(&mut text);
         text
     }
 }

@@ -4,6 +4,7 @@
 
 //! What is translated, and by what: all that a port has been told, put together.
 
+use super::destinations::Destinations;
 use crate::gateways::Gateways;
 use crate::standing::{Served, Serves, Service};
 use alloc::collections::BTreeSet;
@@ -159,6 +160,10 @@ impl NatPlan {
 
     pub(super) fn settings(&self) -> &NatSettings {
         &self.config.settings.nat
+    }
+
+    pub(super) fn destinations(&self) -> Destinations {
+        Destinations(self.settings().destinations.clone())
     }
 
     pub(super) fn families(&self) -> impl Iterator<Item = Family> {

@@ -13,7 +13,8 @@
 //! out -> g5.snat udp 80:$p => g5 to g5:1000        arrives at g5 with this destination
 //! g5 -> g7 tcp:S 1:22 => drop firewall_default     is dropped, here or there, for this reason
 //! g5 -> gw ping 9 => reply                         is answered by the gateway
-//! out -> g5.snat error => g5 about g5:1000         ICMP error about the last packet from there
+//! out -> g5.snat error => g5 about g5:1000         ICMP error about the last packet from there; towards
+//!                                                  names that one's destination
 //! out -> g5.snat tcp:A 80:$p => refuse connection_cut reply   ends; both ends are told, g5 first
 //! g7 -> g5 tcp:S 1:22 => refuse firewall_reject g7 is rst     is dropped, and this comes to g7
 //! out -> g5.snat udp 80:$p by=g6 => g5         the boundary takes it for one of g6's

@@ -137,7 +137,8 @@ impl Stage {
             let (ip, port) = match *kind {
                 "from" => (packet.src, src_port),
                 "to" => (packet.dst, dst_port),
-                "about" => quoted_source(&packet).ok_or("it quotes nothing")?,
+                "about" => quoted_end(&packet, 0).ok_or("it quotes nothing")?,
+                "towards" => quoted_end(&packet, 1).ok_or("it quotes nothing")?,
                 _ => return Err(format!("what is '{kind}'?")),
             };
             self.place(place, ipv4, ip, port)?;
@@ -216,10 +217,11 @@ fn is_so(kind: &str, value: &str, packet: &Packet, bytes: &[u8]) -> Result<bool,
     expect(kind, seen.as_str(), value).map(|()| true)
 }
 
-/// Source address and port of the packet that an ICMP error quotes, which may be cut.
-fn quoted_source(error: &Packet) -> Option<(IpAddr, u16)> {
+/// Source (0) or destination (1) address and port of the packet that an ICMP error quotes, which may
+/// be cut.
+fn quoted_end(error: &Packet, end: usize) -> Option<(IpAddr, u16)> {
     let mut frame = vec![0; 12];
     frame.extend_from_slice(if error.src.is_ipv4() { &[0x08, 0x00] } else { &[0x86, 0xdd] });
     frame.extend_from_slice(&error.payload);
-    Packet::read(&frame).map(|packet| (packet.src, packet.ports()[0]))
+    Packet::read(&frame).map(|packet| ([packet.src, packet.dst][end], packet.ports()[end]))
 }

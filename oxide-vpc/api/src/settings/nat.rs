@@ -20,6 +20,8 @@ pub const MAX_FORWARDS: usize = 1024;
 pub const MAX_NAT_PREFIXES: usize = 64;
 /// Most destinations towards which a port does not translate.
 pub const MAX_UNTRANSLATED: usize = 256;
+/// Most destinations of a port that it translates.
+pub const MAX_DESTINATIONS: usize = 256;
 /// Longest time that a port waits until it is used again, in seconds: a day.
 pub const MAX_QUARANTINE: u32 = 86_400;
 
@@ -172,6 +174,26 @@ pub struct Untranslated {
     pub ports: Option<PortRange>,
 }
 
+/// Destinations outside that the guest knows by other addresses, each by the one with the same host
+/// bits. Connections that it opens to them have both ends translated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatDestination {
+    /// As the guest knows them.
+    pub seen: IpCidr,
+    /// As they are; of the same length.
+    pub real: IpCidr,
+    /// Only this protocol.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
+    /// Only these ports of it, as the guest knows them.
+    #[serde(default)]
+    pub ports: Option<PortRange>,
+    /// The first of as many ports outside; the same if it is not set.
+    #[serde(default)]
+    pub first_port: Option<u16>,
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -208,6 +230,8 @@ pub struct NatSettings {
     pub one_to_one: Vec<OneToOne>,
     /// Destinations towards which nothing is translated.
     pub untranslated: Vec<Untranslated>,
+    /// Destinations that are translated, too, where the source is.
+    pub destinations: Vec<NatDestination>,
 }
 
 impl NatRange {
@@ -276,6 +300,41 @@ impl OneToOne {
     }
 }
 
+impl NatDestination {
+    fn validate(&self) -> Result<(), OpteError> {
+        let (what, Self { seen, real, .. }) = ("translated destination", self);
+        if (seen.is_ipv4(), seen.prefix_len()) != (real.is_ipv4(), real.prefix_len()) {
+            let why = format!("{seen} and {real} are not of one size");
+            return Err(OpteError::invalid(what, why));
+        }
+        if self.ports.is_some() && !matches!(self.protocol, Some(Protocol::TCP | Protocol::UDP)) {
+            let why = "name the protocol of the ports: TCP (6) or UDP (17)";
+            return Err(OpteError::invalid(what, why));
+        }
+        let fits = match (self.ports, self.first_port) {
+            (Some(ports), Some(first)) => {
+                let more = ports.last.checked_sub(ports.first);
+                first > 0 && more.is_some_and(|more| first.checked_add(more).is_some())
+            }
+            (Some(ports), None) => ports.first <= ports.last,
+            (None, first) => first.is_none(),
+        };
+        if !fits {
+            let why = "first_port is the first of as many ports as 'ports' has";
+            return Err(OpteError::invalid(what, why));
+        }
+        usable(what, *seen)?;
+        usable(what, *real)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let ports = self.ports.zip(other.ports);
+        self.seen.overlaps(other.seen)
+            && self.protocol.zip(other.protocol).is_none_or(|(a, b)| a == b)
+            && ports.is_none_or(|(a, b)| a.first <= b.last && b.first <= a.last)
+    }
+}
+
 fn usable(what: &str, prefix: IpCidr) -> Result<(), OpteError> {
     let ip = prefix.addr();
     if prefix.is_multicast() || ip.is_multicast() || ip.is_loopback() || ip.is_unspecified() {
@@ -306,6 +365,7 @@ impl NatSettings {
         at_most("port forwards of a port", self.forwards.len(), MAX_FORWARDS)?;
         at_most("one-to-one prefixes of a port", self.one_to_one.len(), MAX_NAT_PREFIXES)?;
         at_most("untranslated destinations", self.untranslated.len(), MAX_UNTRANSLATED)?;
+        at_most("translated destinations", self.destinations.len(), MAX_DESTINATIONS)?;
         if self.quarantine.seconds > MAX_QUARANTINE {
             let why = format!("use at most {MAX_QUARANTINE} seconds");
             return Err(OpteError::invalid("NAT quarantine", why));
@@ -338,6 +398,11 @@ impl NatSettings {
         if self.untranslated.iter().any(|u| portless(&u)) {
             let why = "name the protocol of the ports: TCP (6) or UDP (17)";
             return Err(OpteError::invalid("untranslated destination", why));
+        }
+        self.destinations.iter().try_for_each(NatDestination::validate)?;
+        if let Some((a, b)) = pair(&self.destinations, NatDestination::overlaps) {
+            let why = format!("{} and {} overlap", a.seen, b.seen);
+            return Err(OpteError::invalid("translated destination", why));
         }
         Ok(())
     }
@@ -406,6 +471,38 @@ mod tests {
         ] {
             let ranges = [a, b].map(|(prefix, first, last)| range(prefix, first, last)).into();
             assert_eq!(told(&NatSettings { ranges, ..NatSettings::default() }), expected);
+        }
+    }
+
+    #[test]
+    fn translated_destinations_are_checked() {
+        let of = |seen: &str, real: &str, tcp: bool, ports: Option<(u16, u16)>, first_port| {
+            let protocol = tcp.then_some(Protocol::TCP);
+            let ports = ports.map(|(first, last)| PortRange { first, last });
+            NatDestination { seen: cidr(seen), real: cidr(real), protocol, ports, first_port }
+        };
+        let (seen, real) = ("10.9.0.0/24", "192.0.2.0/24");
+        let plain = of(seen, real, false, None, None);
+        let web = of(seen, real, true, Some((80, 89)), Some(8080));
+        for (destinations, good) in [
+            (alloc::vec![plain], true),
+            (alloc::vec![plain, web], false),
+            (alloc::vec![web, of(seen, real, true, Some((90, 99)), None)], true),
+            (
+                alloc::vec![web, of("10.9.0.7/32", "192.0.3.7/32", true, Some((89, 89)), None)],
+                false,
+            ),
+            (alloc::vec![of(seen, "192.0.2.0/25", false, None, None)], false),
+            (alloc::vec![of(seen, "2001:db8::/64", false, None, None)], false),
+            (alloc::vec![of(seen, real, false, Some((80, 89)), None)], false),
+            (alloc::vec![of(seen, real, true, Some((80, 89)), Some(65_530))], false),
+            (alloc::vec![of(seen, real, true, Some((89, 80)), Some(8080))], false),
+            (alloc::vec![of(seen, real, true, Some((89, 80)), None)], false),
+            (alloc::vec![of(seen, real, true, None, Some(8080))], false),
+            (alloc::vec![of(seen, "224.0.0.0/24", false, None, None)], false),
+        ] {
+            let settings = NatSettings { destinations, ..NatSettings::default() };
+            assert_eq!(settings.validate().is_ok(), good, "{settings:?}");
         }
     }
 
