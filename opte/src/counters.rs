@@ -7,6 +7,7 @@
 use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::event::FlowEnd;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use opte_api::Direction;
@@ -68,15 +69,29 @@ impl Default for SideCounters {
 }
 
 /// All counters of a port since it was made.
-#[derive(Default)]
 pub struct Counters {
-    sides: [SideCounters; 2],
+    /// Elsewhere, since it is large and a kernel's stack is short.
+    sides: Box<[SideCounters]>,
     opened: AtomicU64,
     answers: AtomicU64,
     answers_limited: AtomicU64,
     held: AtomicU64,
     ended: [AtomicU64; ENDS],
     cut: [AtomicU64; CUTS],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            sides: Direction::BOTH.iter().map(|_| SideCounters::default()).collect(),
+            opened: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            answers_limited: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            ended: [const { AtomicU64::new(0) }; ENDS],
+            cut: [const { AtomicU64::new(0) }; CUTS],
+        }
+    }
 }
 
 fn add(counter: &AtomicU64, amount: u64) {

@@ -39,7 +39,7 @@ impl Table {
         if rules.len() > MAX_SCANNED {
             return Self::Classified(Arc::new(Classifier::new(rules)));
         }
-        rules.sort_by_key(|rule| rule.rank());
+        rules.sort_unstable_by_key(|rule| rule.rank());
         Self::Priority(rules)
     }
 
@@ -183,14 +183,14 @@ impl PrefixTable {
     /// Longest prefix first, then by address and rank.
     fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
         let mut entries: Vec<_> = self.prefixes.iter().collect();
-        entries.sort_by_key(|(prefix, _)| Reverse(prefix.prefix_len()));
+        entries.sort_by_cached_key(|(prefix, _)| Reverse(prefix.prefix_len()));
         entries.into_iter().flat_map(|(_, equals)| equals.rules())
     }
 }
 
 impl Equals {
     fn new(mut rules: Vec<Arc<Rule>>) -> Option<Self> {
-        rules.sort_by_key(|rule| Reverse(rule.rank()));
+        rules.sort_unstable_by_key(|rule| Reverse(rule.rank()));
         let first = rules.pop()?;
         rules.reverse();
         Some(Self { first, others: rules })

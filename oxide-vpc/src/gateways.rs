@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
-use opte_api::OpteError;
+use opte_api::{Gather, OpteError};
 use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::settings::{GatewaySettings, Reached, Unmapped, Untagged};
 use oxide_vpc_api::{ExternalIps, GatewayMap};
@@ -39,10 +39,10 @@ impl Gateways {
             Unmapped::AnyLast => unmapped.clone(),
             Unmapped::Untagged | Unmapped::Nowhere => ExternalIps::default(),
         };
-        let ours: BTreeSet<IpAddr> = external.addresses().collect();
+        let ours: BTreeSet<IpAddr> = external.addresses().gather();
         let uuids = map.iter().filter(|(ip, _)| ours.contains(ip)).flat_map(|(_, uuids)| uuids);
         let mut named = BTreeMap::new();
-        for uuid in uuids.copied().collect::<BTreeSet<_>>() {
+        for uuid in uuids.copied().gather::<BTreeSet<_>>() {
             let serves = |ip: IpAddr| map.get(&ip).is_some_and(|uuids| uuids.contains(&uuid));
             named.insert(GatewayId(Some(uuid)), only(external, serves));
         }
@@ -55,7 +55,7 @@ impl Gateways {
             Reached::ByAny => ours,
             Reached::ByServing => {
                 let serving = named.values().chain([&untagged, &rest]);
-                serving.flat_map(ExternalIps::addresses).collect()
+                serving.flat_map(ExternalIps::addresses).gather()
             }
         };
         named.insert(GatewayId(None), untagged);
@@ -102,7 +102,7 @@ pub fn check<'a>(
         return Err(OpteError::Limit { what: "gateways".into(), limit: MAX_GATEWAYS as u64 });
     }
     let ours = external.flat_map(ExternalIps::addresses).chain(others);
-    let ours: BTreeSet<IpAddr> = ours.collect();
+    let ours: BTreeSet<IpAddr> = ours.gather();
     for (ip, uuids) in map {
         if !ours.contains(ip) {
             let why = format!("{ip} is no external address of the port");
@@ -124,7 +124,7 @@ pub struct Denials(BTreeMap<GatewayId, Arc<AtomicU64>>);
 impl Denials {
     /// Counts for these gateways, going on where there were some.
     pub fn of(&self, gateways: impl Iterator<Item = GatewayId>) -> Self {
-        Self(gateways.map(|id| (id, self.0.get(&id).cloned().unwrap_or_default())).collect())
+        Self(gateways.map(|id| (id, self.0.get(&id).cloned().unwrap_or_default())).gather())
     }
 
     /// Counts for exactly these gateways.

@@ -23,7 +23,7 @@ use opte::outer::{GeneveOptions, Outer};
 use opte::rule::{Act, Action, Rule, RuleId};
 use opte::table::Table;
 use opte::walk::Walk;
-use opte_api::{Direction, MacAddr, Protocol, Vni};
+use opte_api::{Direction, Gather, MacAddr, Protocol, Vni};
 use oxide_vpc_api::multicast::{MULTICAST_VNI, Replication};
 use oxide_vpc_api::{BoundaryEndpoint, PortConfig};
 
@@ -73,7 +73,7 @@ pub fn layer(config: &PortConfig, shares: &[Gateways]) -> Layer {
         multicast_vni: Vni::new(MULTICAST_VNI).unwrap_or(config.vni),
         segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
         cares: Cares::new(config, Direction::Out),
-        clamps: config.settings.gateways.clamp_mss.iter().copied().map(GatewayId).collect(),
+        clamps: config.settings.gateways.clamp_mss.iter().copied().map(GatewayId).gather(),
     };
     let decapsulate = Decapsulate {
         known_senders: config.settings.way.known_senders,
@@ -106,10 +106,10 @@ struct Encapsulate {
 /// External addresses of the port that serve none of the gateways which clamp.
 fn passed(config: &PortConfig, shares: &[Gateways]) -> BTreeSet<IpAddr> {
     let mut passed: BTreeSet<IpAddr> =
-        config.families().flat_map(|family| family.external.addresses()).collect();
+        config.families().flat_map(|family| family.external.addresses()).gather();
     for share in shares {
         for id in &config.settings.gateways.clamp_mss {
-            let clamped: BTreeSet<IpAddr> = share.of(GatewayId(*id)).addresses().collect();
+            let clamped: BTreeSet<IpAddr> = share.of(GatewayId(*id)).addresses().gather();
             passed.retain(|ip| !clamped.contains(ip));
         }
     }

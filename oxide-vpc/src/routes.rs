@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use opte::rule::RuleId;
 use opte::walk::Way;
-use opte_api::{IpCidr, OpteError};
+use opte_api::{Gather, IpCidr, OpteError};
 use oxide_vpc_api::config::MAX_GATEWAYS;
 use oxide_vpc_api::router::MAX_EQUAL_ROUTES;
 use oxide_vpc_api::{RouteEntry, RouteInfo, RouterClass, RouterTarget, WeightedRoute};
@@ -125,7 +125,7 @@ impl Routes {
     /// The gateway of the route by this number.
     pub fn by_way(&self) -> BTreeMap<u32, GatewayId> {
         let members = self.groups.values().flat_map(|group| group.members.iter());
-        members.filter_map(|m| Some((m.way().0, gateway_of(&m.target)?))).collect()
+        members.filter_map(|m| Some((m.way().0, gateway_of(&m.target)?))).gather()
     }
 
     /// All routes with what they came to.
@@ -220,7 +220,7 @@ impl Routes {
             self.groups.remove(&key);
             return Regrouped { key, old, members: None };
         }
-        members.sort_by_key(|member| member.target);
+        members.sort_unstable_by_key(|member| member.target);
         let (rule, members): (_, Arc<[_]>) = (next_id(), members.into());
         self.groups.insert(key, Group { rule, members: members.clone() });
         Regrouped { key, old, members: Some((rule, members)) }

@@ -148,7 +148,7 @@ impl Standing {
     pub fn new(services: impl IntoIterator<Item = Service>) -> Self {
         let mut services: Vec<Service> = services.into_iter().collect();
         let is_wide = |service: &Service| service.prefix.host_len() > 0;
-        services.sort_by_key(|service| (is_wide(service), service.prefix.addr().to_bits()));
+        services.sort_by_cached_key(|service| (is_wide(service), service.prefix.addr().to_bits()));
         let single = services.partition_point(|service| !is_wide(service));
         Self { services, single }
     }

@@ -15,6 +15,7 @@ use crate::nat::Reach;
 use crate::routes::Routes;
 use crate::standing::{Service, Until};
 use crate::{firewall, gateway, nat, overlay, router};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,7 +27,7 @@ use opte::layer::Layer;
 use opte::nat::{Claim, Holder};
 use opte::rule::{Predicate, Rule, RuleId};
 use opte::table::Table;
-use opte_api::{Direction, IpCidr, OpteError};
+use opte_api::{Direction, Gather, IpCidr, OpteError};
 use oxide_vpc_api::firewall::MAX_RULES;
 use oxide_vpc_api::prefixes::check_family;
 use oxide_vpc_api::request::Removal;
@@ -109,8 +110,7 @@ impl VpcPort {
             layers,
             next_rule,
         };
-        let config = PortConfig::clone(&port.config);
-        let prepared = port.prepare(config, GatewayMap::new())?;
+        let prepared = port.prepare(port.config.clone(), GatewayMap::new())?;
         port.put(prepared, None);
         Ok(port)
     }
@@ -131,7 +131,8 @@ impl VpcPort {
     }
 
     /// A port that was told the same, with the same numbers of firewall rules.
-    pub fn restored(saved: SavedPort, holder: Arc<Holder>) -> Result<Self, OpteError> {
+    #[inline(never)]
+    pub fn restored(saved: Box<SavedPort>, holder: Arc<Holder>) -> Result<Self, OpteError> {
         let mut port = Self::new(saved.config, holder)?;
         if saved.rules.len() > MAX_RULES {
             return Err(too_many_rules());
@@ -171,10 +172,10 @@ impl VpcPort {
         until: Option<Until>,
         change: impl FnOnce(&mut PortConfig),
     ) -> Result<(), OpteError> {
-        let mut config = PortConfig::clone(&self.config);
-        change(&mut config);
+        let mut config = self.config.clone();
+        change(Arc::make_mut(&mut config));
         config.validate()?;
-        if config == *self.config {
+        if config == self.config {
             return Ok(());
         }
         let prepared = self.prepare(config, self.gateways.clone())?;
@@ -259,7 +260,7 @@ impl VpcPort {
         next.sort_unstable_by_key(|(rule, _)| rule.id);
         let compiled = next.iter().map(|(rule, text)| (text.direction, rule.clone())).collect();
         let before: Vec<_> = core::mem::replace(&mut self.firewall, compiled);
-        self.rules = next.into_iter().map(|(rule, text)| (rule.id, text)).collect();
+        self.rules = next.into_iter().map(|(rule, text)| (rule.id, text)).gather();
         let same = |(a, b): (&(_, Arc<Rule>), &(_, Arc<Rule>))| Arc::ptr_eq(&a.1, &b.1);
         if before.len() == self.firewall.len() && before.iter().zip(&self.firewall).all(same) {
             return Ok(());

@@ -11,6 +11,7 @@ use crate::host::Moment;
 use crate::management::{Managed, Management, flow_limit, unknown};
 use crate::port_life::CHANGE;
 use crate::publication::rules;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -33,7 +34,7 @@ use oxide_vpc_api::{PortName, Step};
 /// What a host would have been told behind a change.
 struct Draft {
     /// The ports that the change names.
-    ports: BTreeMap<PortName, VpcPort>,
+    ports: BTreeMap<PortName, Box<VpcPort>>,
     /// Most flows of ports whose settings it changes.
     limits: BTreeMap<PortName, u32>,
     maps: Arc<Mappings>,
@@ -121,6 +122,7 @@ impl<H: Host> Management<H> {
         Ok(draft)
     }
 
+    #[inline(never)]
     fn step(
         &mut self,
         draft: &mut Draft,

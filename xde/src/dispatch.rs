@@ -46,7 +46,9 @@ pub(crate) fn refuse(error: OpteError) -> Vec<u8> {
     encode_answer::<()>(&Err(error))
 }
 
-/// Decodes a request, has it carried out, and encodes what came of it.
+/// Decodes a request, has it carried out, and encodes what came of it. Apart for each request, since
+/// a kernel's stack is short and some requests are large.
+#[inline(never)]
 pub(crate) fn serve<R: Request>(
     body: &[u8],
     carry_out: impl FnOnce(R) -> Result<R::Response, OpteError>,

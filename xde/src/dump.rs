@@ -8,11 +8,13 @@ use crate::driver::Driver;
 use crate::flow_dump::{self, FlowPage};
 use crate::host::Platform;
 use crate::management::{Managed, Management};
+use crate::switch::Device;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use opte::counters::Counters;
 use opte::flow::Flow;
 use opte::flow_table::Traffic;
 use opte::host::{Host, Lock};
@@ -192,35 +194,57 @@ pub(crate) fn counters<H: Host>(
     if let Some(name) = port {
         return Ok([port_counters(management.port(&name)?)].into());
     }
-    let own = driver.counters.list().into_iter();
-    let shelf = driver.shelf.with(|shelf| shelf.counters());
-    let own = own.chain(shelf.map(|(name, value)| (name.into(), value)));
-    let system = platform.counters().into_iter().map(|(name, value)| (name.into(), value));
-    let copies = driver.copies.list().map(|(name, value)| (name.into(), value));
-    let pieces = driver.piece_counts.list().map(|(name, value)| (name.into(), value));
-    let counters =
-        own.chain(copies).chain(pieces).chain(system).map(|(name, value)| Counter { name, value });
-    let mut sets = Vec::from([CounterSet { port: None, counters: counters.collect() }]);
+    let system = platform.counters();
+    let mut sets = Vec::from([CounterSet { port: None, counters: named(driver.counters(system)) }]);
     sets.extend(management.ports.values().map(port_counters));
     Ok(sets)
 }
 
+fn named(counters: Vec<(String, u64)>) -> Vec<Counter> {
+    counters.into_iter().map(|(name, value)| Counter { name, value }).collect()
+}
+
 fn port_counters<H: Host>(managed: &Managed<H>) -> CounterSet {
-    let port = &managed.device.port;
-    let [packets, held, evicted] = port.fragments();
-    let gauges = BTreeMap::from([
-        ("flows", u64::from(port.flows().count())),
-        ("flow_limit", u64::from(port.flows().limit())),
-        ("generation", port.generation().0),
-        ("fragments_packets", packets),
-        ("fragments_bytes_held", held),
-        ("fragments_evicted", evicted),
-        ("paths_unshared", port.unshared_paths()),
-    ]);
-    let gauges = gauges.into_iter().map(|(name, value)| (name.into(), value));
-    let counters = port.counters().list().into_iter().chain(gauges);
-    CounterSet {
-        port: Some(managed.device.name.clone()),
-        counters: counters.map(|(name, value)| Counter { name, value }).collect(),
+    let device = &managed.device;
+    CounterSet { port: Some(device.name.clone()), counters: named(device.counters()) }
+}
+
+impl<H: Host> Driver<H> {
+    /// Names and values of the host's counters, in a fixed order, with those of the system.
+    pub fn counters(&self, system: Vec<(&'static str, u64)>) -> Vec<(String, u64)> {
+        let shelf = self.shelf.with(|shelf| shelf.counters());
+        let packets = self.copies.list().chain(self.piece_counts.list());
+        let more = shelf.into_iter().chain(packets).chain(system);
+        let more = more.map(|(name, value)| (name.into(), value));
+        self.counters.list().into_iter().chain(more).collect()
+    }
+}
+
+/// What of a port is counted elsewhere.
+const GAUGES: [&str; 7] = [
+    "flow_limit",
+    "flows",
+    "fragments_bytes_held",
+    "fragments_evicted",
+    "fragments_packets",
+    "generation",
+    "paths_unshared",
+];
+
+impl<H: Host> Device<H> {
+    /// Names and values of the port's counters, in a fixed order.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let [packets, held, evicted] = self.port.fragments();
+        let (limit, flows) = (self.port.flows().limit().into(), self.port.flows().count().into());
+        let (generation, unshared) = (self.port.generation().0, self.port.unshared_paths());
+        let values = [limit, flows, held, evicted, packets, generation, unshared];
+        let gauges = GAUGES.into_iter().map(Into::into).zip(values);
+        self.port.counters().list().into_iter().chain(gauges).collect()
+    }
+
+    /// The names alone, of a port that may not be there yet.
+    pub fn counter_names() -> Vec<String> {
+        let counted = Counters::default().list().into_iter().map(|(name, _)| name);
+        counted.chain(GAUGES.into_iter().map(Into::into)).collect()
     }
 }

@@ -18,6 +18,7 @@ use crate::snapshot::Published;
 use crate::switch::Device;
 use crate::trace;
 use crate::{dump, dump_nat, flow_dump};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -47,16 +48,17 @@ pub const MAX_LINKS: usize = 8;
 /// A port with all that it has been told.
 pub(crate) struct Managed<H: Host> {
     pub device: Arc<Device<H>>,
-    pub vpc: VpcPort,
+    pub vpc: Box<VpcPort>,
     pub state: PortState,
     /// When it came into that state.
     pub since: Moment,
 }
 
-/// A port that is not in use yet, and the mappings that its host has when it is.
+/// A port that is not in use yet, and the mappings that its host has when it is. What is large is
+/// elsewhere, since a kernel's stack is short.
 pub(crate) struct Prepared<H: Host> {
-    pub vpc: VpcPort,
-    pub port: Port<H>,
+    pub vpc: Box<VpcPort>,
+    pub device: Arc<Device<H>>,
     pub maps: Arc<Mappings>,
 }
 
@@ -287,9 +289,9 @@ impl<H: Host> Management<H> {
         CreatePort { name, config }: CreatePort,
     ) -> Result<(), OpteError> {
         self.may_add(&name, &config)?;
-        let vpc = VpcPort::new(config, self.space.holder(name.as_str()))?;
-        let prepared = self.prepare(driver, vpc)?;
-        self.add(platform, name, prepared, (PortState::Running, now))
+        let vpc = Box::new(VpcPort::new(config, self.space.holder(name.as_str()))?);
+        let prepared = self.prepare(driver, &name, vpc)?;
+        self.add(platform, prepared, (PortState::Running, now))
     }
 
     /// A port of this name and configuration has a place on this host.
@@ -325,7 +327,31 @@ impl<H: Host> Management<H> {
 
     /// Prepares a port, which is not in use yet.
     #[inline(never)]
-    pub fn prepare(&self, driver: &Driver<H>, vpc: VpcPort) -> Result<Prepared<H>, OpteError> {
+    pub fn prepare(
+        &self,
+        driver: &Driver<H>,
+        name: &PortName,
+        vpc: Box<VpcPort>,
+    ) -> Result<Prepared<H>, OpteError> {
+        let limit = flow_limit(driver, &vpc.config().settings)?;
+        let maps = self_mappings(vpc.config())
+            .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
+        let maps = Arc::new(maps);
+        let generation = self.published.load().generation.next();
+        let policy = Arc::new(Policy::first(generation, rules(&vpc, &maps)));
+        let device = self.device(driver, name, vpc.config(), policy);
+        device.port.flows().set_limit(limit);
+        Ok(Prepared { vpc, device, maps })
+    }
+
+    #[inline(never)]
+    fn device(
+        &self,
+        driver: &Driver<H>,
+        name: &PortName,
+        config: &PortConfig,
+        policy: Arc<Policy>,
+    ) -> Arc<Device<H>> {
         let id = self.next_id;
         let options = PortOptions {
             id,
@@ -333,15 +359,14 @@ impl<H: Host> Management<H> {
             seed: driver.options.seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             caching: driver.options.caching,
         };
-        let limit = flow_limit(driver, &vpc.config().settings)?;
-        let maps = self_mappings(vpc.config())
-            .try_fold(Mappings::clone(&self.maps), |maps, e| maps.with_guest(&e))?;
-        let maps = Arc::new(maps);
-        let generation = self.published.load().generation.next();
-        let policy = Arc::new(Policy::first(generation, rules(&vpc, &maps)));
-        let port = Port::new(options, policy, driver.observer.clone());
-        port.flows().set_limit(limit);
-        Ok(Prepared { vpc, port, maps })
+        Arc::new(Device {
+            id: PortId(id),
+            name: name.clone(),
+            vni: config.vni,
+            mac: config.mac,
+            underlay_ip: H::Lock::new(config.underlay_ip),
+            port: Port::new(options, policy, driver.observer.clone()),
+        })
     }
 
     /// Makes the device of a port, and puts the port into use.
@@ -349,26 +374,15 @@ impl<H: Host> Management<H> {
     pub fn add(
         &mut self,
         platform: &mut dyn Platform,
-        name: PortName,
-        Prepared { vpc, port, maps }: Prepared<H>,
+        Prepared { vpc, device, maps }: Prepared<H>,
         (state, since): (PortState, Moment),
     ) -> Result<(), OpteError> {
-        let config = vpc.config();
-        let id = PortId(self.next_id);
-        platform.create_device(id, &name, config.mac, config.mtu)?;
+        platform.create_device(device.id, &device.name, device.mac, vpc.config().mtu)?;
         self.next_id += 1;
-        port.set_running(state == PortState::Running);
-        let device = Arc::new(Device {
-            id,
-            name: name.clone(),
-            vni: config.vni,
-            mac: config.mac,
-            underlay_ip: H::Lock::new(config.underlay_ip),
-            port,
-        });
+        device.port.set_running(state == PortState::Running);
         vpc.came_into_force();
         self.maps = maps;
-        self.ports.insert(name, Managed { device, vpc, state, since });
+        self.ports.insert(device.name.clone(), Managed { device, vpc, state, since });
         self.publish_switch();
         Ok(())
     }

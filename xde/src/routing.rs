@@ -8,6 +8,7 @@ use crate::dispatch::serve;
 use crate::host::Moment;
 use crate::management::{Managed, Management, unknown};
 use crate::port_life::CHANGE;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -17,7 +18,7 @@ use core::net::IpAddr;
 use opte::flow::Flow;
 use opte::host::Host;
 use opte_api::frame::Request;
-use opte_api::{Direction, OpteError, Vni};
+use opte_api::{Direction, Gather, OpteError, Vni};
 use oxide_vpc::meta::GatewayId;
 use oxide_vpc::{Gateways, Routing, VpcPort};
 use oxide_vpc_api::gateway::{AddressKind, GatewayAddress};
@@ -71,7 +72,7 @@ impl<H: Host> Management<H> {
         &self,
         (name, vni): (Option<&PortName>, Vni),
         external: impl Iterator<Item = &'a ExternalIps>,
-        draft: Option<&BTreeMap<PortName, VpcPort>>,
+        draft: Option<&BTreeMap<PortName, Box<VpcPort>>>,
     ) -> Result<(), OpteError> {
         let uses = |ips: &'a ExternalIps| by_preference(ips).map(|(_, ip, ports)| (ip, ports));
         let wanted: BTreeMap<IpAddr, Vec<Option<(u16, u16)>>> =
@@ -162,7 +163,7 @@ fn gateways<H: Host>(managed: &Managed<H>) -> Vec<GatewayInfo> {
     // The one without a name is there even if it has nothing, which is not worth showing.
     let served = served.filter(|(_, external)| **external != ExternalIps::default());
     let ids: BTreeSet<GatewayId> =
-        served.map(|(id, _)| id).chain(vpc.routes().gateways().keys().copied()).collect();
+        served.map(|(id, _)| id).chain(vpc.routes().gateways().keys().copied()).gather();
     let info = |id: GatewayId| GatewayInfo {
         gateway: id.0,
         routes: vpc.routes().gateways().get(&id).copied().unwrap_or(0),

@@ -116,13 +116,12 @@ impl<H: Host> Management<H> {
         saved.config.underlay_ip = request.underlay_ip.unwrap_or(saved.config.underlay_ip);
         self.may_add(&name, &saved.config)?;
         let made = self.make(driver, &name, saved, &flows, now)?;
-        let flows = made.port.flows().flows();
-        let answer = Restored { port: name.clone(), flows: flows.len() as u64 };
-        self.add(platform, name, made, (PortState::Restored, now))?;
+        let flows = made.device.port.flows().flows();
+        self.add(platform, made, (PortState::Restored, now))?;
         // These connections have been opened; had the port not come to be, their external ports
         // would not have to wait.
         flows.iter().filter_map(|flow| flow.lease()).for_each(Lease::confirm);
-        Ok(answer)
+        Ok(Restored { port: name, flows: flows.len() as u64 })
     }
 
     /// A port with these flows, which is not in use yet. If that fails, their leases have gone back.
@@ -133,14 +132,14 @@ impl<H: Host> Management<H> {
         &self,
         driver: &Driver<H>,
         name: &PortName,
-        saved: SavedPort,
+        saved: Box<SavedPort>,
         flows: &[SavedFlow],
         now: Moment,
     ) -> Result<Prepared<H>, OpteError> {
-        let vpc = VpcPort::restored(saved, self.space.holder(name.as_str()))?;
+        let vpc = Box::new(VpcPort::restored(saved, self.space.holder(name.as_str()))?);
         let pool = vpc.nat_plan()?.all_shared();
-        let made = self.prepare(driver, vpc)?;
-        let port = &made.port;
+        let made = self.prepare(driver, name, vpc)?;
+        let port = &made.device.port;
         for flow in flows {
             let kept = kept_flow(flow, now)?;
             let [out, _] = &kept.sides;

@@ -6,7 +6,7 @@
 //!
 //! From the bottom up: addresses ([`MacAddr`], [`IpCidr`], [`Vni`], [`DomainName`]), packet
 //! vocabulary ([`Direction`], [`Protocol`], [`FlowId`]), and the wire of requests
-//! ([`frame`], [`ioctl`], [`OpteError`]). Nothing here knows a network's configuration (that is
+//! ([`frame`], [`ioctl`], [`OpteError`]); [`Gather`] fills maps where stacks are short. Nothing here knows a network's configuration (that is
 //! `oxide-vpc-api`) or processes a packet (that is `opte`).
 
 #![no_std]
@@ -19,6 +19,7 @@ mod domain;
 mod error;
 mod flow;
 pub mod frame;
+mod gather;
 pub mod ioctl;
 mod mac;
 mod vni;
@@ -27,5 +28,6 @@ pub use cidr::{CidrParseError, IpCidr};
 pub use domain::{DomainName, DomainNameError};
 pub use error::{ErrorSource, OpteError};
 pub use flow::{Direction, FlowId, Protocol};
+pub use gather::Gather;
 pub use mac::{MacAddr, MacParseError};
 pub use vni::{Vni, VniError};

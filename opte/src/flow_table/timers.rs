@@ -32,7 +32,8 @@ struct Chunks(Vec<Box<[Link]>>);
 impl Chunks {
     fn make_room(&mut self, id: u32) {
         while self.0.len() <= id as usize / CHUNK {
-            self.0.push(Box::new([Link::default(); CHUNK]));
+            // Made where it stays: on the way there it would take 3 KiB of a kernel's stack.
+            self.0.push((0..CHUNK).map(|_| Link::default()).collect());
         }
     }
 }
@@ -52,7 +53,7 @@ impl Links for Chunks {
 
 #[derive(Default)]
 struct Timed {
-    wheel: Wheel,
+    wheel: Box<Wheel>,
     links: Chunks,
 }
 
@@ -88,9 +89,15 @@ impl<H: Host> Timers<H> {
     pub fn new(limit: u32) -> Self {
         let wheels = if limit < LARGE { 1 } else { WHEELS };
         Self {
-            wheels: (0..wheels).map(|_| H::Lock::new(Timed::default())).collect(),
+            wheels: (0..wheels).map(|_| Self::wheel()).collect(),
             quiet_until: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// One of them. Apart, since it is large and a kernel's stack is short.
+    #[inline(never)]
+    fn wheel() -> H::Lock<Timed> {
+        H::Lock::new(Timed::default())
     }
 
     /// How many wheels there are.

@@ -192,22 +192,25 @@ impl Wheel {
         if position(now_tick, top).saturating_sub(position(self.now, top)) < SLOTS {
             return;
         }
-        let passed = core::mem::replace(self, Self::new(now_tick));
-        // All are taken before any is filed, which may be in the bucket where it was: so each is
-        // filed once, whatever a forgetful caller has made of the lists.
-        for (bucket, list) in (0..).zip(&passed.buckets) {
-            let mut id = list.head;
+        (self.now, self.occupied, self.falling) = (now_tick, [0; LEVELS], None);
+        // All are taken, into one list, before any is filed, which may be in the bucket where it
+        // was: so each is filed once, whatever a forgetful caller has made of the lists.
+        let (mut first, mut last) = (NOBODY, NOBODY);
+        for (bucket, list) in (0..).zip(&mut self.buckets) {
+            let mut id = core::mem::replace(list, EMPTY).head;
             while let Some(link) = member(links, id, bucket) {
-                links.set(id, Link { bucket: PASSED, ..link });
-                id = link.next;
+                links.set(id, Link { bucket: PASSED, next: NOBODY, ..link });
+                match member(links, last, PASSED) {
+                    Some(before) => links.set(last, Link { next: id, ..before }),
+                    None => first = id,
+                }
+                (last, id) = (id, link.next);
             }
         }
-        for list in passed.buckets {
-            let mut id = list.head;
-            while let Some(link) = member(links, id, PASSED) {
-                self.append(links, id, link.deadline);
-                id = link.next;
-            }
+        let mut id = first;
+        while let Some(link) = member(links, id, PASSED) {
+            self.append(links, id, link.deadline);
+            id = link.next;
         }
     }
 

@@ -150,7 +150,7 @@ pub fn encode(record: &Record) -> Result<Vec<u8>, OpteError> {
 }
 
 /// The port and the flows in `bytes`, all of which must be what [`header`] and [`encode`] make.
-pub fn decode(bytes: &[u8]) -> Result<(SavedPort, Vec<SavedFlow>), OpteError> {
+pub fn decode(bytes: &[u8]) -> Result<(Box<SavedPort>, Vec<SavedFlow>), OpteError> {
     let bad = |why: &str| OpteError::invalid("saved port", why);
     let (magic, rest) = bytes.split_first_chunk().ok_or(bad("it is cut short"))?;
     if magic != MAGIC {
@@ -168,7 +168,7 @@ pub fn decode(bytes: &[u8]) -> Result<(SavedPort, Vec<SavedFlow>), OpteError> {
         match next(&mut rest)? {
             Record::Flows(more) => flows.extend(more),
             Record::End(count) if count == flows.len() as u64 && rest.is_empty() => {
-                return Ok((*port, flows));
+                return Ok((port, flows));
             }
             Record::End(_) => return Err(bad("its end does not fit: flows or bytes are amiss")),
             Record::Port(_) => return Err(bad("it has more than one port")),

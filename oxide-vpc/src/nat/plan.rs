@@ -17,7 +17,7 @@ use opte::nat::{
     ByProtocol, Claim, Conflict, Dependence, Hold, Holder, Limits, NatOptions, NatPool, Pooling,
     Range, Rates, Realm, Tuples,
 };
-use opte_api::{IpCidr, OpteError, Vni};
+use opte_api::{Gather, IpCidr, OpteError, Vni};
 use oxide_vpc_api::{
     ExternalIps, GatewayMap, IpConfig, NatDependence, NatDependences, NatPooling, NatRange,
     NatRate, NatSettings, OneToOne, PortConfig, PortForward,
@@ -177,7 +177,7 @@ impl NatPlan {
 
     /// How the addresses are shared out among gateways; a prefix goes by its first one.
     fn share(&self, all: &Eligible) -> Gateways {
-        let addresses: BTreeSet<IpAddr> = all.addresses().collect();
+        let addresses: BTreeSet<IpAddr> = all.addresses().gather();
         let floating = addresses.into_iter().collect();
         let external = ExternalIps { floating, ..ExternalIps::default() };
         Gateways::new(&external, &self.gateways, &self.config.settings.gateways)

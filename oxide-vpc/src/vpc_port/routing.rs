@@ -108,10 +108,9 @@ impl VpcPort {
     /// Everything that may be refused of a change of configuration and gateway map.
     pub(super) fn prepare(
         &self,
-        config: PortConfig,
+        config: Arc<PortConfig>,
         gateways: GatewayMap,
     ) -> Result<Prepared, OpteError> {
-        let config = Arc::new(config);
         let plan = NatPlan::new(&config, &gateways, &self.holder)?;
         let claims = plan.claim()?;
         Ok(Prepared { config, gateways, plan, claims })
@@ -172,10 +171,11 @@ impl VpcPort {
         &self,
         [ipv4, ipv6]: [Option<ExternalIps>; 2],
         gateways: &GatewayMap,
-    ) -> Result<PortConfig, OpteError> {
-        let mut config = PortConfig::clone(&self.config);
+    ) -> Result<Arc<PortConfig>, OpteError> {
+        let mut config = self.config.clone();
+        let next = Arc::make_mut(&mut config);
         for (family, given, is_ipv4) in
-            [(&mut config.ipv4, ipv4, true), (&mut config.ipv6, ipv6, false)]
+            [(&mut next.ipv4, ipv4, true), (&mut next.ipv6, ipv6, false)]
         {
             let given = given.unwrap_or_default();
             given.validate(is_ipv4)?;
