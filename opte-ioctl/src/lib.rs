@@ -39,6 +39,8 @@ pub use opte_api::frame::Request;
 use error::undecodable;
 use opte_api::OpteError;
 use opte_api::frame::{self, API_VERSION, Fetch, Header, Kept, Status};
+use oxide_vpc_api::PortName;
+use oxide_vpc_api::dump::CounterSet;
 use std::path::{Path, PathBuf};
 use sys::Link;
 
@@ -94,6 +96,14 @@ impl OpteHdl {
             answer => answer,
         }
     }
+}
+
+/// The counters of one port, or of the host and all ports, from where everybody may read them; else
+/// `None`, and one has to ask the engine.
+///
+/// On illumos these are the kernel's statistics, see kstat(8).
+pub fn public_counters(port: Option<&PortName>) -> Option<Result<Vec<CounterSet>, Error>> {
+    sys::public_counters(port)
 }
 
 /// Where the answer waits, if it did not fit.

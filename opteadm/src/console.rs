@@ -6,6 +6,9 @@
 
 use crate::render::Show;
 use opte_ioctl::{Error, OpteHdl, Request};
+use oxide_vpc_api::PortName;
+use oxide_vpc_api::dump::CounterSet;
+use oxide_vpc_api::request::DumpCounters;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
@@ -13,6 +16,11 @@ use std::path::PathBuf;
 pub trait Xde {
     /// Sends one request and waits for its answer.
     fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, Error>;
+
+    /// The counters of a port, or of the host and all ports.
+    fn counters(&mut self, port: Option<PortName>) -> Result<Vec<CounterSet>, Error> {
+        self.request(&DumpCounters { port })
+    }
 }
 
 /// The engine of this host. It is reached when it is asked, so that wrong arguments are told
@@ -29,6 +37,12 @@ impl Xde for Reached {
             None => OpteHdl::open()?,
         };
         handle.request(request)
+    }
+
+    /// From where they are public, which asks for no privilege, unless an engine is named.
+    fn counters(&mut self, port: Option<PortName>) -> Result<Vec<CounterSet>, Error> {
+        let public = opte_ioctl::public_counters(port.as_ref()).filter(|_| self.socket.is_none());
+        public.unwrap_or_else(|| self.request(&DumpCounters { port }))
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{Error, error::undecodable};
 use opte_api::OpteError;
 use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, Status, decode};
 use opte_api::ioctl::{COMMAND, Exchange, MIN_ROOM};
+use oxide_vpc_api::PortName;
+use oxide_vpc_api::dump::CounterSet;
 use oxide_vpc_api::request::{CreatePort, DeletePort};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs::File;
@@ -29,6 +31,11 @@ pub(crate) const ABSENT: &str = "is the driver installed? See add_drv(8) and dev
 
 pub(crate) fn default_path() -> PathBuf {
     DEVICE.into()
+}
+
+/// From the kernel's statistics.
+pub(crate) fn public_counters(port: Option<&PortName>) -> Option<Result<Vec<CounterSet>, Error>> {
+    super::kstat::counters(port)
 }
 
 #[derive(Debug)]

@@ -9,7 +9,9 @@
 //! * `Link::open(&Path) -> io::Result<Link>`: reaches it;
 //! * `Link::exchange(&mut self, &[u8], usize) -> Result<(Header, Vec<u8>), Error>`: sends one request
 //!   frame, once, and returns the answer, for which it sets so many bytes aside if it must. After an
-//!   error the link is not used again.
+//!   error the link is not used again;
+//! * `public_counters(Option<&PortName>) -> Option<Result<Vec<CounterSet>, Error>>`: counters from
+//!   where everybody may read them, if there is such a place.
 //!
 //! The Linux file uses nothing but Unix sockets and so serves every Unix whose engine is a process.
 
@@ -20,5 +22,7 @@ mod platform;
 
 #[cfg(not(target_os = "illumos"))]
 pub(crate) mod exchange;
+#[cfg(target_os = "illumos")]
+mod kstat;
 
-pub(crate) use platform::{ABSENT, Link, default_path};
+pub(crate) use platform::{ABSENT, Link, default_path, public_counters};

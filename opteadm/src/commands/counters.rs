@@ -7,7 +7,6 @@
 use crate::console::{Console, Xde};
 use clap::Subcommand;
 use oxide_vpc_api::PortName;
-use oxide_vpc_api::request::DumpCounters;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +32,7 @@ impl CounterCommand {
     /// Carries it out.
     pub fn run<X: Xde>(self, console: &mut Console<'_, X>) -> anyhow::Result<()> {
         let Self::Stats { port, nonzero } = self;
-        let mut sets = console.xde.request(&DumpCounters { port })?;
+        let mut sets = console.xde.counters(port)?;
         if nonzero {
             for set in &mut sets {
                 set.counters.retain(|counter| counter.value != 0);

@@ -20,6 +20,10 @@ opte::named! {
         Cuts = "cuts_in_software",
         /// Next hops that were asked of the IP module.
         RouteLookups = "route_lookups",
+        /// Links of the underlay that went down.
+        LinksDown = "underlay_links_down",
+        /// Links of the underlay that came up again.
+        LinksUp = "underlay_links_up",
         /// Lost: there was no memory for a block.
         NoMemory = "lost_no_memory",
         /// Lost: little was left of the reserve when the frame came in.
@@ -38,6 +42,8 @@ opte::named! {
         NoNeighbour = "lost_no_neighbour",
         /// Lost: the route leaves by a link that is none of the underlay's.
         OtherLink = "lost_other_link",
+        /// Lost: the links by which it could leave are down.
+        LinkDown = "lost_link_down",
         /// Lost: with its outer headers it is longer than the link carries.
         TooLong = "lost_too_long",
     }

@@ -272,6 +272,7 @@ unsafe extern "C" fn upkeep(state: *mut c_void) {
     // SAFETY: the caller's promise.
     if let Some(state) = unsafe { state.cast::<State>().as_ref() } {
         let _waits = MayWait::here();
+        state.watch_links();
         state.upkeep();
     }
 }

@@ -159,6 +159,17 @@ impl State {
         free(before);
     }
 
+    /// Looks which links of the underlay are up. From the periodic callback.
+    pub fn watch_links(&self) {
+        let ways = self.ways.with(|ways| ways.clone());
+        for link in ways.underlay.iter().flat_map(|underlay| &underlay.links) {
+            let Some(up) = link.look() else { continue };
+            self.counters.count(if up { Counter::LinksUp } else { Counter::LinksDown });
+            // Flows that left by it go another way at once, or come back to it.
+            self.routes.forget();
+        }
+    }
+
     /// Flows that were idle for too long end. From the periodic callback.
     pub fn upkeep(&self) {
         let now = host::now();

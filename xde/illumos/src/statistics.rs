@@ -6,6 +6,7 @@
 //!
 //! Values are copied from the counters when somebody reads them; packets know nothing of it.
 
+use crate::host::IllumosHost;
 use crate::memory::MayWait;
 use crate::state::State;
 use alloc::boxed::Box;
@@ -24,8 +25,8 @@ use illumos_sys_hdrs::sys::kstat::{
     kstat_value,
 };
 use illumos_sys_hdrs::sys::mutex::{MUTEX_DRIVER, kmutex_t, mutex_destroy, mutex_init};
-use opte::counters::Counters;
 use oxide_vpc_api::PortName;
+use xde::Device;
 use xde::host::PortId;
 
 const MODULE: &CStr = c"xde";
@@ -57,23 +58,18 @@ unsafe impl Send for Statistics {}
 // SAFETY: nothing can be done with a shared reference.
 unsafe impl Sync for Statistics {}
 
-/// Names of a port's counters. All fit (see the tests).
-fn port_names() -> Vec<String> {
-    Counters::default().list().into_iter().map(|(name, _)| name).collect()
-}
-
 impl Statistics {
     /// Shows the counters of a port. `None` when the kernel could not.
     pub fn of_port(state: &Arc<State>, port: PortId, name: &PortName) -> Option<Self> {
         let instance = c_int::try_from(port.0).ok()?;
         let name = CString::new(name.as_str()).ok()?;
-        Self::show(Source::Port(port), state, instance, &name, &port_names())
+        let names = Device::<IllumosHost>::counter_names();
+        Self::show(Source::Port(port), state, instance, &name, &names)
     }
 
     /// Shows those of the host. `None` when the kernel could not.
     pub fn of_host(state: &Arc<State>) -> Option<Self> {
-        let names: Vec<String> =
-            state.counters.all().iter().map(|(name, _)| (*name).into()).collect();
+        let names: Vec<String> = host_counters(state).into_iter().map(|(name, _)| name).collect();
         Self::show(Source::Host, state, 0, c"host", &names)
     }
 
@@ -129,6 +125,10 @@ impl Drop for Statistics {
     }
 }
 
+fn host_counters(state: &State) -> Vec<(String, u64)> {
+    state.driver.counters(state.counters.all())
+}
+
 /// Brings values up to date, see ks_update(9E).
 ///
 /// # Safety
@@ -143,17 +143,17 @@ unsafe extern "C" fn update(kstat: *mut kstat_t, way: c_int) -> c_int {
     // back.
     let shown = unsafe { &*(*kstat).ks_private.cast::<Shown>() };
     let Some(state) = shown.state.upgrade() else { return ENOSPC };
-    let now: Vec<u64> = match shown.source {
+    let now = match shown.source {
         Source::Port(port) => match state.driver.device(port) {
-            Some(device) => device.port.counters().list().iter().map(|(_, value)| *value).collect(),
+            Some(device) => device.counters(),
             // It is being made, or has just gone.
             None => Vec::new(),
         },
-        Source::Host => state.counters.all().iter().map(|(_, value)| *value).collect(),
+        Source::Host => host_counters(&state),
     };
     // SAFETY: under `ks_lock`, which whoever reads the values holds, too.
     let values = unsafe { &mut *shown.values.get() };
-    values.iter_mut().zip(now).for_each(|(to, now)| to.value.ui64 = now);
+    values.iter_mut().zip(now).for_each(|(to, (_, now))| to.value.ui64 = now);
     0
 }
 
@@ -163,14 +163,15 @@ mod tests {
 
     #[test]
     fn all_names_fit_and_differ() {
-        let mut names = port_names();
+        let mut names = Device::<IllumosHost>::counter_names();
         assert!(names.len() > 50);
         for name in &names {
             assert!(name.len() < KSTAT_STRLEN, "{name} is too long");
         }
-        names.sort();
+        let all = names.len();
+        names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), port_names().len());
+        assert_eq!(names.len(), all);
         for counter in crate::counters::Counter::ALL {
             assert!(counter.name().len() < KSTAT_STRLEN);
         }

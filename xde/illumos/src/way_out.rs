@@ -117,8 +117,15 @@ impl<'a> WayOut<'a> {
         }
         let state = self.state;
         let hop = state.routes.hop(query, self.now, || {
-            state.counters.count(Counter::RouteLookups);
-            routes::ip::look_up(&underlay.stack, &underlay.links, query.dst, query.way.into())
+            let ask = |way: u8| {
+                state.counters.count(Counter::RouteLookups);
+                routes::ip::look_up(&underlay.stack, &underlay.links, query.dst, way.into())
+            };
+            let is_up = |link| underlay.links.get(usize::from(link)).is_some_and(|it| it.is_up());
+            match underlay.links.iter().all(|link| link.is_up()) {
+                true => ask(query.way),
+                false => routes::around(query.way, is_up, ask),
+            }
         })?;
         self.last = Some((query, hop));
         Ok(hop)

@@ -62,6 +62,23 @@ struct Answer {
     hop: Result<Hop, Counter>,
 }
 
+/// The next hop of a way, by a link that is up: if the way's own is down, that of another way,
+/// which stands for an equal route if there is one. `ask` asks for the next hop of a way.
+pub fn around(
+    way: u8,
+    is_up: impl Fn(u8) -> bool,
+    ask: impl Fn(u8) -> Result<Hop, Counter>,
+) -> Result<Hop, Counter> {
+    let own = ask(way);
+    if own.is_ok_and(|hop| is_up(hop.link)) {
+        return own;
+    }
+    let others = (1..WAYS as u8).map(|step| (way + step) % WAYS as u8);
+    let mut others = others.filter_map(|way| ask(way).ok());
+    // Why there was none at first tells more than that there was none later.
+    others.find(|hop| is_up(hop.link)).ok_or(own.err().unwrap_or(Counter::LinkDown))
+}
+
 /// Remembered answers.
 pub struct Routes(Box<[Mutex<[Option<Answer>; PLACES]>]>);
 
@@ -136,6 +153,22 @@ mod tests {
         assert_eq!(asked.get(), 3);
         routes.forget();
         assert_eq!(ask(2, LIFE_MILLIS, Ok(hop(3))), Ok(hop(3)));
+    }
+
+    #[test]
+    fn what_would_leave_by_a_link_that_is_down_takes_an_equal_route() {
+        // Ways are equal routes by three links, in turn; a neighbour of the third is not known.
+        let ask = |way| match way % 3 {
+            2 => Err(Counter::NoNeighbour),
+            link => Ok(hop(link)),
+        };
+        let down = |which: &'static [u8]| move |link: u8| !which.contains(&link);
+        assert_eq!(around(1, down(&[]), ask), Ok(hop(1)));
+        assert_eq!(around(1, down(&[1]), ask), Ok(hop(0)));
+        assert_eq!(around(15, down(&[0]), ask), Ok(hop(1)));
+        assert_eq!(around(1, down(&[0, 1]), ask), Err(Counter::LinkDown));
+        assert_eq!(around(2, down(&[0]), ask), Ok(hop(1)));
+        assert_eq!(around(2, down(&[0, 1]), ask), Err(Counter::NoNeighbour));
     }
 
     #[test]

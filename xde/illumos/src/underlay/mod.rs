@@ -12,6 +12,7 @@
 //! request. [`Link`] is what bursts use; its [`Rundown`] keeps it usable until the last of them is
 //! done.
 
+mod carrier;
 mod client;
 mod receive;
 mod stream;
@@ -52,6 +53,7 @@ pub struct Link {
     /// What it carries.
     pub facts: LinkFacts,
     sender: Sender,
+    carrier: carrier::Carrier,
     users: Rundown,
 }
 
@@ -70,6 +72,17 @@ impl Link {
             Sender::Client(client) => client.send(chain, hint),
         });
         sent.ok_or(Counter::NoUnderlay)
+    }
+
+    /// Whether it can carry packets, as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.carrier.is_up()
+    }
+
+    /// Looks whether it is up; `Some` if it went up (true) or down. From the periodic callback.
+    pub fn look(&self) -> Option<bool> {
+        // SAFETY: open as long as the link has users, of whom we are one.
+        self.users.while_open(|| unsafe { self.carrier.look() }).flatten()
     }
 }
 
@@ -253,7 +266,8 @@ impl OpenLink {
                 (Sender::Client(client.client()), Closing::Client { _client: client })
             }
         };
-        let link = Link { mac: mac.address(), facts, sender, users: Rundown::new() };
+        let carrier = carrier::Carrier::of(mac.0);
+        let link = Link { mac: mac.address(), facts, sender, carrier, users: Rundown::new() };
         let sending = Sending(Arc::new(link));
         Ok(Self { _listening: None, _sending: sending, _closing: closing, _mac: mac })
     }
