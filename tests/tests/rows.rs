@@ -12,7 +12,8 @@
 //! reason. A mark says that it is a defect there, known (`D`) or suspected (`S`), so that the test shows
 //! that we do not share it. A row is done, or left out on purpose, and then `ARCHITECTURE.md` says so.
 //!
-//! A test is `path/of/file.rs::name`, or `lab:name` for a check of `cargo xtask demo`.
+//! A test is `path/of/file.rs::name`, `lab:name` for a check of `cargo xtask demo`, or `kmod:name` for
+//! one of the kernel module in `cargo xtask test`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,10 +28,11 @@ const RFC_ROWS: &[(&str, usize)] = &[
     ("RFC 6888", 22),
     ("RFC 7857", 14),
 ];
-/// Rows of the reference, by section: API, command line, engine, VPC.
-const REFERENCE_ROWS: &[(&str, usize)] = &[("A", 53), ("C", 27), ("E", 147), ("V", 85)];
-/// Where checks of the lab are.
-const CHECKS: &str = "xde/xtask/src/lab/checks";
+/// Rows of the reference, by section: API, command line, engine, what tracers see, VPC.
+const REFERENCE_ROWS: &[(&str, usize)] = &[("A", 53), ("C", 27), ("E", 147), ("K", 49), ("V", 85)];
+/// Where checks of the lab and of the kernel module are.
+const CHECKS: [(&str, &str); 2] =
+    [("lab:", "xde/xtask/src/lab/checks"), ("kmod:", "xde/xtask/src/kmod")];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -50,11 +52,12 @@ fn rows(file: &str, columns: usize) -> Vec<Vec<String>> {
 
 /// Why a test is none.
 fn fault(test: &str, texts: &mut BTreeMap<String, String>) -> Option<String> {
-    if let Some(name) = test.strip_prefix("lab:") {
+    for (kind, folder) in CHECKS {
+        let Some(name) = test.strip_prefix(kind) else { continue };
         let named = format!("name: \"{name}\"");
-        let mut checks =
-            fs::read_dir(root().join(CHECKS)).unwrap().map(|file| file.unwrap().path());
-        let known = checks.any(|path| fs::read_to_string(path).unwrap().contains(&named));
+        let files = fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().path());
+        let mut files = files.filter(|path| path.is_file());
+        let known = files.any(|path| fs::read_to_string(path).unwrap().contains(&named));
         return (!known).then(|| format!("there is no check {name}"));
     }
     let Some((file, name)) = test.rsplit_once("::") else {

@@ -111,6 +111,11 @@ pub fn can_install(tools: &[&[Tool]]) -> bool {
     may_install() || missing(tools).is_empty()
 }
 
+/// The packages of these tools.
+pub fn packages(tools: &[Tool]) -> String {
+    tools.iter().map(|tool| tool.package).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether nothing of that is missing.
 pub fn are_there(tools: &[Tool]) -> bool {
     missing(&[tools]).is_empty()

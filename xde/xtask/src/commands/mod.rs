@@ -35,7 +35,9 @@ pub fn fuzz(seconds: u32) -> Result<bool> {
 
 /// Builds and checks the kernel module.
 pub fn kmod() -> Result<bool> {
-    Ok(crate::kmod::make()?.show())
+    let module = crate::kmod::make()?;
+    module.show();
+    Ok(module.problems().is_empty())
 }
 
 /// Makes a package of the kernel module and what goes with it.

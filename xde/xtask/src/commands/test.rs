@@ -6,6 +6,7 @@
 
 use crate::binaries::{Binaries, Profile};
 use crate::commands::bare;
+use crate::kmod;
 use crate::lab::report::{Report, Tally};
 use crate::lab::scenario;
 use crate::setup;
@@ -26,6 +27,9 @@ pub fn run(lab: bool) -> Result<bool> {
     }
     let mut tally = workspace_tests()?;
     tally = tally + bare_target();
+    if !interrupted() {
+        tally = tally + kmod::checks::run();
+    }
     if lab && !interrupted() {
         tally = tally + lab_tests()?;
     }

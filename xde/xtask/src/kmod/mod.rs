@@ -6,6 +6,7 @@
 //! demands.
 
 mod build;
+pub mod checks;
 mod gate;
 mod package;
 mod userland;
@@ -15,6 +16,8 @@ use gate::{Allowed, Report};
 use std::fs;
 use std::path::PathBuf;
 
+/// Longest chains of calls that are told.
+const DEPTHS: usize = 8;
 /// Names that the module may import, each with who has it.
 const IMPORTS: &str = "imports.txt";
 
@@ -22,7 +25,8 @@ const IMPORTS: &str = "imports.txt";
 /// tar are. A module that breaks a rule is not packaged.
 pub fn package() -> Result<[PathBuf; 2]> {
     let module = make()?;
-    ensure!(module.show(), "the module breaks a rule");
+    module.show();
+    ensure!(module.problems().is_empty(), "the module breaks a rule");
     package::make(&module)
 }
 
@@ -49,9 +53,29 @@ pub fn make() -> Result<Built> {
 }
 
 impl Built {
-    /// Tells what the module is like; answers whether it may be shipped.
-    pub fn show(&self) -> bool {
+    /// Every rule that it breaks. One that breaks none may be shipped.
+    pub fn problems(&self) -> &[String] {
+        &self.report.problems
+    }
+
+    /// What it is like, in a line.
+    pub fn summary(&self) -> String {
         let report = &self.report;
+        let frame = report.frames.first().map_or(0, |(size, _)| *size);
+        let depth = report.depths.first().map_or(0, |depth| depth.bytes);
+        format!(
+            "{} KiB, {} imports, {} probes at {} places; largest frame {frame} B, deepest stack {depth} B",
+            self.size >> 10,
+            report.imports.len(),
+            report.probes.len(),
+            report.probes.values().sum::<usize>(),
+        )
+    }
+
+    /// Tells what it is like.
+    pub fn show(&self) {
+        let report = &self.report;
+        println!("{}", self.summary());
         let [code, data, zeroed] = report.sizes;
         println!("{}: {} bytes", self.path.display(), self.size);
         println!("  {code} bytes of code, {data} of data, {zeroed} zeroed");
@@ -59,11 +83,23 @@ impl Built {
         for (size, name) in report.frames.iter().take(3) {
             println!("  frame of {size} bytes: {name}");
         }
+        self.show_stack();
         println!("  probes:");
         report.probes.iter().for_each(|(name, count)| println!("    {name}: {count}"));
         println!("  {} imports:", report.imports.len());
         report.imports.iter().for_each(|name| println!("    {name}"));
         report.problems.iter().for_each(|problem| println!("  WRONG: {problem}"));
-        report.problems.is_empty()
+    }
+
+    fn show_stack(&self) {
+        let report = &self.report;
+        println!("  stack, from where the kernel calls:");
+        for depth in report.depths.iter().take(DEPTHS) {
+            let chain = depth.chain.iter().map(|(name, frame)| format!("{name} {frame}"));
+            println!("    {} bytes: {}", depth.bytes, chain.collect::<Vec<_>>().join(" > "));
+        }
+        println!("    {} calls of unknown functions", report.unknown_calls);
+        let recursive = report.recursive.join(", ");
+        println!("    {} functions call themselves: {recursive}", report.recursive.len());
     }
 }

@@ -8,7 +8,7 @@ use super::build::sources;
 use super::{Built, userland};
 use crate::shell::Cmd;
 use crate::workspace::{root, target_dir};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,20 @@ pub fn make(module: &Built) -> Result<[PathBuf; 2]> {
         .arg(&folder)
         .args(["opte.p5m", "proto"])
         .run()?;
+    verify(&items, &tar)?;
     Ok([manifest, tar])
+}
+
+/// What the manifest names is in the tar, and nothing else.
+fn verify(items: &[Item], tar: &Path) -> Result<()> {
+    let listed = Cmd::new("tar").arg("-tf").arg(tar).run()?;
+    let mut there: Vec<&str> = listed.lines().filter(|line| !line.ends_with('/')).collect();
+    let named = items.iter().map(|item| format!("proto/{}", item.to));
+    let mut named: Vec<String> = named.chain(["opte.p5m".to_owned()]).collect();
+    there.sort_unstable();
+    named.sort_unstable();
+    ensure!(there == named, "the tar has {there:?}, the manifest {named:?}");
+    Ok(())
 }
 
 fn items(module: &Built) -> Result<Vec<Item>> {
@@ -68,6 +81,9 @@ fn items(module: &Built) -> Result<Vec<Item>> {
         let below = script.strip_prefix(&scripts).unwrap_or(&script).display();
         let to = format!("{HOME}/dtrace/{below}");
         items.push(file(script, &to, "0644", "bin"));
+    }
+    for (name, mode) in [("opte-trace", "0755"), ("README.md", "0644")] {
+        items.push(file(scripts.join(name), &format!("{HOME}/dtrace/{name}"), mode, "bin"));
     }
     Ok(items)
 }

@@ -14,18 +14,50 @@ use std::collections::BTreeMap;
 
 /// Largest frame. A kernel's stack has five such pages, and interrupts use it, too.
 const MAX_FRAME: u64 = 4096;
+/// Bytes of an address.
+const WORD: u64 = 8;
 /// Breaches of one kind that are told.
 const TOLD: usize = 5;
 
 /// What is known of the stack of a function so far.
-#[derive(Default)]
-struct Frame {
+#[derive(Debug, Default)]
+pub struct Frame {
     /// Bytes below the place that `rbp` has.
     allocated: u64,
     has_pointer: bool,
     /// The stack pointer was set to something that is not known.
     unknown: bool,
     largest: u64,
+}
+
+impl Frame {
+    /// Bytes of stack, with the address to return to and the caller's `rbp`.
+    pub const fn bytes(&self) -> u64 {
+        self.largest + if self.has_pointer { 2 * WORD } else { WORD }
+    }
+
+    /// What the instruction does to the stack.
+    pub fn follow(&mut self, instruction: &Instruction) {
+        let first = instruction.op0_register();
+        match instruction.mnemonic() {
+            Mnemonic::Mov
+                if first == Register::RBP && instruction.op1_register() == Register::RSP =>
+            {
+                (self.has_pointer, self.allocated) = (true, 0);
+            }
+            Mnemonic::Push if self.has_pointer => self.allocated += WORD,
+            Mnemonic::Sub if first == Register::RSP && is_immediate(instruction) => {
+                self.allocated += instruction.immediate(1);
+            }
+            Mnemonic::And | Mnemonic::Sub | Mnemonic::Lea | Mnemonic::Mov
+                if first == Register::RSP && instruction.op0_kind() == OpKind::Register =>
+            {
+                self.unknown = true;
+            }
+            _ => return,
+        }
+        self.largest = self.largest.max(self.allocated);
+    }
 }
 
 /// Functions of a section by address.
@@ -103,7 +135,7 @@ fn breach(instruction: &Instruction, frame: &mut Frame) -> Option<&'static str> 
     if is_privileged(instruction) {
         return Some("a privileged instruction");
     }
-    follow(instruction, frame);
+    frame.follow(instruction);
     below_stack(instruction, frame).then_some("memory below the stack pointer")
 }
 
@@ -152,27 +184,6 @@ fn is_privileged(instruction: &Instruction) -> bool {
         M::Vmcall,
     ];
     known.contains(&instruction.mnemonic())
-}
-
-/// What the instruction does to the stack.
-fn follow(instruction: &Instruction, frame: &mut Frame) {
-    let first = instruction.op0_register();
-    match instruction.mnemonic() {
-        Mnemonic::Mov if first == Register::RBP && instruction.op1_register() == Register::RSP => {
-            (frame.has_pointer, frame.allocated) = (true, 0);
-        }
-        Mnemonic::Push if frame.has_pointer => frame.allocated += 8,
-        Mnemonic::Sub if first == Register::RSP && is_immediate(instruction) => {
-            frame.allocated += instruction.immediate(1);
-        }
-        Mnemonic::And | Mnemonic::Sub | Mnemonic::Lea | Mnemonic::Mov
-            if first == Register::RSP && instruction.op0_kind() == OpKind::Register =>
-        {
-            frame.unknown = true;
-        }
-        _ => return,
-    }
-    frame.largest = frame.largest.max(frame.allocated);
 }
 
 fn is_immediate(instruction: &Instruction) -> bool {

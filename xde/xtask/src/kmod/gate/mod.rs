@@ -10,11 +10,17 @@
 //! * [`sections`]: kind of file, sections, dependencies;
 //! * [`symbols`]: names that are imported and exported, relocations, probe sites;
 //! * [`code`]: instructions that a kernel must not run, memory below the stack pointer, sizes of
-//!   frames.
+//!   frames;
+//! * [`stack`]: how much of the stack all frames of a chain of calls take, by [`graph`] and
+//!   [`tables`].
 
 mod code;
+mod dispatch;
+mod graph;
 mod sections;
+mod stack;
 mod symbols;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +28,7 @@ use anyhow::{Context, Result};
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{SectionTable, SymbolTable};
+use stack::Depth;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -78,6 +85,12 @@ pub struct Report {
     pub frames: Vec<(u64, String)>,
     /// Instructions.
     pub instructions: usize,
+    /// The longest chains of calls from where the kernel calls, longest first.
+    pub depths: Vec<Depth>,
+    /// Functions that call themselves, and calls whose targets are not known.
+    pub recursive: Vec<String>,
+    /// Calls whose targets are not known.
+    pub unknown_calls: usize,
 }
 
 impl Report {
@@ -104,5 +117,6 @@ pub fn check(data: &[u8], allowed: &Allowed) -> Result<Report> {
     sections::check(&module, &mut report)?;
     symbols::check(&module, allowed, &mut report)?;
     code::check(&module, &mut report)?;
+    stack::check(&module, &mut report)?;
     Ok(report)
 }

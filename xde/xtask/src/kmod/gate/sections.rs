@@ -42,6 +42,16 @@ pub fn is_loaded(section: &SectionHeader64<LittleEndian>) -> bool {
     has(section, SHF_ALLOC)
 }
 
+/// Whether it is code.
+pub fn is_code(section: &SectionHeader64<LittleEndian>) -> bool {
+    has(section, SHF_EXECINSTR)
+}
+
+/// Whether it may be written.
+pub fn is_writable(section: &SectionHeader64<LittleEndian>) -> bool {
+    has(section, SHF_WRITE)
+}
+
 fn has(section: &SectionHeader64<LittleEndian>, flag: u32) -> bool {
     section.sh_flags(ENDIAN) & u64::from(flag) != 0
 }

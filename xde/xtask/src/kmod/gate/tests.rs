@@ -147,6 +147,60 @@ fn instructions_that_a_kernel_must_not_run_are_refused() {
     says(with(1, "sub $0x1000,%rsp"), "the frame of _init has 4176 bytes");
 }
 
+/// A function that takes so many bytes of stack, then does something.
+fn function(name: &str, bytes: u32, body: &str) -> String {
+    format!(
+        ".section .text.{name},\"ax\",@progbits\n.type {name},@function\n{name}:\npush %rbp\n\
+         mov %rsp,%rbp\nsub ${bytes},%rsp\n{body}\nadd ${bytes},%rsp\npop %rbp\nret\n\
+         .size {name},.-{name}\n"
+    )
+}
+
+/// Bytes of the deepest stack of `_init`, of which its own frame has 0x60.
+fn depth_of(call: &str, functions: &[String]) -> u64 {
+    let source = GOOD.replace("#1", call) + &functions.concat();
+    let report = report(&source, |_| {});
+    let depths = report.depths.iter();
+    depths.filter(|depth| depth.chain[0].0 == "_init").map(|depth| depth.bytes).next().unwrap()
+}
+
+#[test]
+fn the_stack_is_as_deep_as_the_deepest_chain_of_calls() {
+    let shallow = function("shallow", 0x10, "call shallower");
+    let shallower = function("shallower", 0x10, "nop");
+    let deep = function("deep", 0x100, "nop");
+    let all = [shallow.clone(), shallower.clone(), deep.clone()];
+    assert_eq!(depth_of("nop", &[]), 0x60);
+    assert_eq!(depth_of("call shallower", &all), 0x60 + 0x20);
+    assert_eq!(depth_of("call shallow\ncall deep", &all), 0x60 + 0x110);
+    assert_eq!(depth_of("call shallow", &all), 0x60 + 0x20 + 0x20);
+    // After a tail call the caller's own frame is gone.
+    let tail = function("tail", 0x50, "nop").replace("\nret\n", "\njmp deep\n");
+    assert_eq!(depth_of("call tail", &[tail, deep.clone()]), 0x60 + 0x110);
+    let again = function("again", 0x10, "call again");
+    assert_eq!(depth_of("call again", &[again]), 0x60 + 4 * 0x20);
+    let ends = function("core_panicking_panic", 0x10, "call deep");
+    assert_eq!(depth_of("call core_panicking_panic", &[ends, deep.clone()]), 0x60 + 0x20);
+    let too_deep = format!("{GOOD}{}", function("far", 0x3000, "nop")).replace("#1", "call far");
+    says(report(&too_deep, |_| {}).problems, "_init may take 12400 bytes of stack");
+}
+
+#[test]
+fn methods_are_called_by_their_place_in_a_table() {
+    let table = ".section .rodata.methods,\"a\",@progbits\n.balign 8\n\
+                 methods: .quad end\n.quad 24\n.quad 8\n.quad first\n.quad second\n";
+    let functions = [("end", 0x20), ("first", 0x40), ("second", 0x80)];
+    let functions = functions.map(|(name, bytes)| function(name, bytes, "nop"));
+    let all: Vec<String> = functions.into_iter().chain([table.to_owned()]).collect();
+    let call = |through: &str| depth_of(&format!("mov $methods,%rcx\n{through}"), &all);
+    assert_eq!(call("call *0x18(%rcx)"), 0x60 + 0x50);
+    assert_eq!(call("call *0x20(%rcx)"), 0x60 + 0x90);
+    assert_eq!(call("mov (%rcx),%rax\ncall *%rax"), 0x60 + 0x30);
+    assert_eq!(call("mov 0x20(%rcx),%rax\nmov %rax,-0x20(%rbp)\ncall *-0x20(%rbp)"), 0x60 + 0x90);
+    // What nobody knows may be any function whose address code has taken.
+    assert_eq!(call("mov $second,%rax\ncall *%rax"), 0x60 + 0x90);
+}
+
 #[test]
 fn sections_that_are_never_run_or_cannot_be_loaded_are_refused() {
     // Something refers to it, or the linker would leave it out.
