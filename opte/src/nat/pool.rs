@@ -7,7 +7,7 @@
 use super::holder::{Holder, Lease, NewMapping, State, local_port};
 use super::options::{Dependence, NatOptions, Pooling};
 use super::ports::{Dice, PortMap, Usage, Want};
-use super::space::Realm;
+use super::space::{Realm, Tuples};
 use super::{Failure, query_protocol};
 use crate::flow_key::FlowKey;
 use crate::meta::MetaValue;
@@ -115,9 +115,14 @@ impl NatPool {
             let mut sum = Usage::default();
             let maps = self.holder.space().maps_of(self.realm, range.prefix, protocol);
             if maps.is_empty() && range.prefix.host_len() == 0 {
-                sum.free = range.ports.clone().count() as u32;
+                let (realm, prefix, ports) = (self.realm, range.prefix, range.ports.clone());
+                let all = ports.clone().count() as u32;
+                let tuples = Tuples { realm, prefix, protocol: Some(protocol), ports };
+                sum.claimed = self.holder.space().claimed(&tuples).min(all);
+                sum.free = all - sum.claimed;
             }
             for map in maps {
+                map.release_due(self.holder.space().now());
                 let one = map.usage(range.ports.clone());
                 sum.used += one.used;
                 sum.quarantined += one.quarantined;

@@ -336,7 +336,7 @@ impl PortMap {
         }
     }
 
-    fn release_due(&self, now: Moment) {
+    pub(super) fn release_due(&self, now: Moment) {
         if self.due.load(Ordering::Relaxed) > now.as_millis() {
             return;
         }

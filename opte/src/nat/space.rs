@@ -297,6 +297,19 @@ impl ReservationSpace {
         self.records.with(|records| records.maps_of(&tuples).cloned().collect())
     }
 
+    /// How many of these tuples are claimed.
+    pub(super) fn claimed(&self, tuples: &Tuples) -> u32 {
+        let within = |claim: &Claimed| {
+            let (a, b) = (&claim.tuples.ports, &tuples.ports);
+            let (first, last) = (*a.start().max(b.start()), *a.end().min(b.end()));
+            u32::from(last.saturating_sub(first)) + 1
+        };
+        self.records.with(|records| {
+            let claims = records.claims.iter().filter(|claim| claim.tuples.overlaps(tuples));
+            claims.map(within).sum()
+        })
+    }
+
     /// Forgets maps and owners of whom nobody has anything.
     pub fn tidy(&self) {
         let now = self.now();

@@ -567,3 +567,22 @@ proptest! {
         prop_assert_eq!(space.holder("guest").mapped().0, 0);
     }
 }
+
+/// What nobody has ever used of an address is shown as what is used.
+#[test]
+fn claims_are_shown_whether_or_not_their_address_is_in_use() {
+    let space = space();
+    let pool = pool(&space, 60..=69, no_wait());
+    let tuples = |ports| Tuples {
+        protocol: Some(Protocol::UDP),
+        ports,
+        ..Tuples::of(Realm::OUTSIDE, IpCidr::host(ip(IP)))
+    };
+    let owner = space.holder("other");
+    let _claims = [50..=61, 66..=66].map(|ports| space.claim(&owner, tuples(ports)).unwrap());
+    let range = pool.ranges().next().unwrap();
+    let shown = || pool.usage(range).map(|usage| (usage.claimed, usage.free));
+    assert_eq!(shown(), [(0, 10), (3, 7), (0, 10)]);
+    drop(lease(&pool, 1, 1).unwrap());
+    assert_eq!(shown(), [(0, 10), (3, 7), (0, 10)]);
+}
