@@ -227,8 +227,11 @@ impl<H: Host> Port<H> {
             }
         };
         let segment = headers.segment(frame.head()).filter(|_| !flow.is_plain(headers.flags));
+        let before = flow.tcp_state();
+        // What is closed is held for its time, and no longer for being reset again (RFC 7857,
+        // section 7.1).
+        let refreshes = !headers.flags.is_rst() || before != Some(TcpState::Closed);
         if let Some(segment) = segment {
-            let before = flow.tcp_state();
             let outcome = flow.step(direction, &segment);
             self.tell_tcp(packet, flow, before);
             match outcome {
@@ -238,10 +241,10 @@ impl<H: Host> Port<H> {
                     return Ok(Round::Again);
                 }
                 Some(Outcome::Challenge) => self.may_replace(policy, packet, flow)?,
-                Some(Outcome::Changed | Outcome::Closed) => {
+                Some(Outcome::Changed | Outcome::Closed) if refreshes => {
                     self.flows.refresh(flow, &policy.rules.idle, now);
                 }
-                Some(Outcome::Same | Outcome::Unexpected) | None => {}
+                Some(_) | None => {}
             }
         }
         let len = frame.len() - usize::from(headers.ether);
@@ -249,7 +252,11 @@ impl<H: Host> Port<H> {
         transform.clamp(frame, headers);
         let stored = Stored { generation: policy.generation, transform };
         let old = self.flows.with_side(flow, direction, |slot| {
-            slot.touch(now, len);
+            if refreshes {
+                slot.touch(now, len);
+            } else {
+                slot.count(len);
+            }
             slot.stored.replace(stored)
         });
         drop(old); // Outside of the lock.

@@ -91,11 +91,17 @@ impl<H: Host> Slot<H> {
         self.tcp = self.flow.tcp_state();
     }
 
-    /// Counts a forwarded packet.
+    /// Counts a forwarded packet, which keeps the flow alive.
     #[inline]
     pub fn touch(&mut self, now: Moment, bytes: usize) {
+        self.count(bytes);
+        self.last = now;
+    }
+
+    /// Counts a forwarded packet.
+    #[inline]
+    pub const fn count(&mut self, bytes: usize) {
         self.packets += 1;
         self.bytes += bytes as u64;
-        self.last = now;
     }
 }

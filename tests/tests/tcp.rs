@@ -25,6 +25,26 @@ fn a_reset_connection_is_held_for_four_minutes_and_a_later_packet_keeps_it() {
     );
 }
 
+/// RFC 7857, section 7.1: a guest that answers everything by resets keeps nothing alive.
+#[test]
+fn resets_do_not_keep_what_was_reset() {
+    check(
+        "g5 -> out tcp:S 1000:80 => out from g5.snat:$t
+         out -> g5.snat tcp:SA 80:$t => g5
+         g5 -> out tcp:A 1000:80 => out
+         g5 -> out tcp:R 1000:80 => out from g5.snat:$t
+         tcp g5 = CLOSED
+         wait 200s
+         out -> g5.snat tcp:R 80:$t => g5
+         g5 -> out tcp:R 1000:80 => out from g5.snat:$t
+         wait 39s
+         leases g5 = 1
+         wait 2s
+         flows g5 = 0
+         leases g5 = 0",
+    );
+}
+
 #[test]
 fn a_forged_reset_does_not_end_a_connection_that_goes_on() {
     check(
