@@ -82,3 +82,54 @@ pub fn secret() -> io::Result<u64> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_ne_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opte::drop_reason::DropReason;
+    use opte::event::Dropped;
+    use opte::flow_key::FlowKey;
+    use opte_api::{Direction, Protocol};
+    use std::io::Write;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    /// What is logged, for tests to read.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// RFC 6888, REQ-12.
+    #[test]
+    fn where_packets_go_is_logged_for_who_asks_for_everything_alone() {
+        let [src, dst] = ["10.0.0.5", "198.51.100.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        let key = FlowKey::new(src, dst, Protocol::UDP, [1000, 53]);
+        let (direction, reason) = (Direction::Out, DropReason::NatExhausted);
+        for (filter, told) in [("info", false), ("debug", false), ("xde::event=trace", true)] {
+            let page = Page::default();
+            let writer = page.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                Log.tell(|| Dropped::new(0, direction, reason, Some(&key)));
+                tracing::error!("this is logged");
+            });
+            let text = String::from_utf8(page.0.lock().clone()).unwrap();
+            assert_eq!(text.contains("this is logged"), !told, "{filter}: {text}");
+            // Events show addresses as bytes.
+            let names = ["198, 51, 100, 7", "198.51.100.7"].iter().any(|ip| text.contains(ip));
+            assert_eq!(names, told, "{filter}: {text}");
+        }
+    }
+}
