@@ -317,13 +317,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// High-water marks tell of the past, in which external ports may have been on loan for a moment.
-fn unmarked(view: Vec<(String, String)>) -> Vec<(String, String)> {
-    let marks = |line: &&str| !line.trim_start().starts_with("high_water");
-    let plain = |text: String| text.lines().filter(marks).collect::<Vec<_>>().join("\n");
-    view.into_iter().map(|(name, text)| (name, plain(text))).collect()
-}
-
 /// The n-th call of the machine fails, for each n that there is.
 #[test]
 fn what_the_machine_refuses_has_not_happened() {
@@ -339,7 +332,7 @@ fn what_the_machine_refuses_has_not_happened() {
             assert!(matches!(error, OpteError::System(_)), "{}: {error}", case.name);
             let events = world.host.events();
             assert!(events.is_empty(), "{}: {events:?}", case.name);
-            assert_same(case.name, &unmarked(everything(&mut world.host)), &unmarked(before.0));
+            assert_same(case.name, &everything(&mut world.host), &before.0);
             assert_eq!(world.machine.state(), before.1.state(), "{}", case.name);
             if is_busy {
                 assert_eq!(world.traffic(), traffic, "{}", case.name);

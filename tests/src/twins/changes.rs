@@ -4,22 +4,30 @@
 
 //! Changes of the configuration, as random histories make them.
 
+use super::settings::settings;
 use crate::hypervisor::Hypervisor;
 use crate::setting::{
     BOUNDARY, FAMILIES, Guest, HOSTS, VPC, add_guest, everywhere, gateway, outside, subnet, vni,
 };
 use opte_api::{Direction, IpCidr, OpteError};
+use oxide_vpc_api::change::Step;
+use oxide_vpc_api::multicast::{
+    FilterMode, ForwardingEntry, M2pEntry, MULTICAST_VNI, NextHop, Replication, SourceFilter,
+};
 use oxide_vpc_api::request::{
-    AddFwRule, AddWeightedRoute, ClearUft, ClearV2b, ClearV2p, DelRoute, DeletePort, RemFwRule,
-    SetExternalIps, SetFwRules, SetV2b, SetV2p,
+    AddFwRule, AddWeightedRoute, ClearM2p, ClearMulticastForwarding, ClearUft, ClearV2b, ClearV2p,
+    DelRoute, DeletePort, MulticastSubscribe, MulticastUnsubscribe, RemFwRule, SetDhcp,
+    SetExternalIps, SetFwRules, SetM2p, SetMtu, SetMulticastForwarding, SetPortSettings,
+    SetRouting, SetV2b, SetV2p,
 };
 use oxide_vpc_api::{
-    BoundaryEndpoint, ExternalIps, FirewallRule, GatewayMap, RouteEntry, RouterClass, RouterTarget,
-    SnatRange, V2bEntry, V2pEntry, WeightedRoute,
+    BoundaryEndpoint, DhcpConfig, DrainAddresses, ExternalIps, FirewallRule, GatewayMap,
+    PortSettings, RouteEntry, RouterClass, RouterTarget, SnatRange, V2bEntry, V2pEntry,
+    WeightedRoute,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
 
 /// A change.
@@ -41,6 +49,22 @@ pub enum Change {
     Guest(bool, V2pEntry),
     /// Says where the outside is, or forgets it.
     Boundary(bool, V2bEntry),
+    /// These routes, external addresses and gateway map instead.
+    Routing(usize, Vec<WeightedRoute>, External),
+    /// These settings instead.
+    Settings(usize, Box<PortSettings>),
+    /// Takes an address of a port's choice away, and lets its connections go on for some seconds.
+    Drain(usize, usize, u64),
+    /// Another MTU.
+    Mtu(usize, u16),
+    /// Another name server.
+    Dhcp(usize, u8),
+    /// Says which underlay group carries the group that guests talk to, or forgets it.
+    Group(bool, M2pEntry),
+    /// Says where an underlay group is forwarded to, or forgets it.
+    Forward(bool, ForwardingEntry),
+    /// A port hears a group, or does so no longer.
+    Hear(usize, IpAddr, Option<SourceFilter>),
     /// Forgets all flows of a port.
     Clear(usize),
     /// Makes a port anew.
@@ -72,6 +96,10 @@ impl Change {
     pub fn make(&self, host: &mut Hypervisor) -> Result<(), OpteError> {
         let port = |number: &usize| GUESTS[*number].port();
         match self.clone() {
+            Self::Drain(at, which, seconds) => {
+                let step = drain(at, which, seconds);
+                host.request(&oxide_vpc_api::request::Drain { step, listed: 0 }).map(drop)
+            }
             Self::AddRule(at, rule) => host.request(&AddFwRule { port: port(&at), rule }).map(drop),
             Self::SetRules(at, rules) => host.request(&SetFwRules { port: port(&at), rules }),
             Self::RemoveRule(at, direction, id) => {
@@ -82,10 +110,30 @@ impl Change {
                 host.request(&DelRoute { port: port(&at), route }).map(drop)
             }
             Self::External(at, external) => host.request(&external.request(GUESTS[at])),
+            Self::Routing(at, routes, external) => {
+                host.request(&routing(at, routes, &external)).map(drop)
+            }
+            Self::Settings(at, settings) => {
+                host.request(&SetPortSettings { port: port(&at), settings: *settings })
+            }
+            Self::Dhcp(at, last) => host.request(&SetDhcp { port: port(&at), dhcp: dhcp(last) }),
             Self::Guest(true, entry) => host.request(&SetV2p { entry }),
             Self::Guest(false, entry) => host.request(&ClearV2p { entry }).map(drop),
             Self::Boundary(true, entry) => host.request(&SetV2b { entry }),
             Self::Boundary(false, entry) => host.request(&ClearV2b { entry }).map(drop),
+            Self::Group(true, entry) => host.request(&SetM2p { entry }),
+            Self::Group(false, entry) => host.request(&ClearM2p { entry }).map(drop),
+            Self::Forward(true, entry) => host.request(&SetMulticastForwarding { entry }),
+            Self::Forward(false, ForwardingEntry { underlay, .. }) => {
+                host.request(&ClearMulticastForwarding { underlay }).map(drop)
+            }
+            Self::Hear(at, group, Some(filter)) => {
+                host.request(&MulticastSubscribe { port: port(&at), group, filter })
+            }
+            Self::Hear(at, group, None) => {
+                host.request(&MulticastUnsubscribe { port: port(&at), group }).map(drop)
+            }
+            Self::Mtu(at, mtu) => host.request(&SetMtu { port: port(&at), mtu }),
             Self::Clear(at) => host.request(&ClearUft { port: port(&at) }),
             Self::Again(at) => {
                 host.request(&DeletePort { name: port(&at) })?;
@@ -94,6 +142,54 @@ impl Change {
             }
         }
     }
+}
+
+impl Change {
+    /// The same as a step among others; `None` if it cannot be one.
+    pub fn step(&self) -> Option<Step> {
+        let port = |number: &usize| GUESTS[*number].port();
+        Some(match self.clone() {
+            Self::AddRule(at, rule) => AddFwRule { port: port(&at), rule }.into(),
+            Self::SetRules(at, rules) => SetFwRules { port: port(&at), rules }.into(),
+            Self::RemoveRule(at, direction, id) => {
+                RemFwRule { port: port(&at), direction, id }.into()
+            }
+            Self::AddRoute(at, route) => AddWeightedRoute { port: port(&at), route }.into(),
+            Self::RemoveRoute(at, route) => DelRoute { port: port(&at), route }.into(),
+            Self::External(at, external) => external.request(GUESTS[at]).into(),
+            Self::Routing(at, routes, external) => routing(at, routes, &external).into(),
+            Self::Settings(at, settings) => {
+                SetPortSettings { port: port(&at), settings: *settings }.into()
+            }
+            Self::Drain(at, which, seconds) => drain(at, which, seconds).into(),
+            Self::Dhcp(at, last) => SetDhcp { port: port(&at), dhcp: dhcp(last) }.into(),
+            Self::Guest(true, entry) => SetV2p { entry }.into(),
+            Self::Guest(false, entry) => ClearV2p { entry }.into(),
+            Self::Boundary(true, entry) => SetV2b { entry }.into(),
+            Self::Boundary(false, entry) => ClearV2b { entry }.into(),
+            Self::Mtu(..)
+            | Self::Group(..)
+            | Self::Forward(..)
+            | Self::Hear(..)
+            | Self::Clear(_)
+            | Self::Again(_) => return None,
+        })
+    }
+}
+
+fn routing(at: usize, routes: Vec<WeightedRoute>, external: &External) -> SetRouting {
+    let SetExternalIps { port, ipv4, ipv6, gateways } = external.request(GUESTS[at]);
+    SetRouting { port, revision: None, routes, ipv4, ipv6, gateways }
+}
+
+fn drain(at: usize, which: usize, seconds: u64) -> DrainAddresses {
+    let guest = GUESTS[at];
+    let addresses = [guest.floating(true), guest.floating(false), guest.snat(true).ip];
+    DrainAddresses { port: guest.port(), addresses: vec![addresses[which]], seconds }
+}
+
+fn dhcp(last: u8) -> DhcpConfig {
+    DhcpConfig { dns4: vec![[192, 0, 2, last].into()], ..DhcpConfig::default() }
 }
 
 impl External {
@@ -223,8 +319,69 @@ fn boundaries() -> impl Strategy<Value = V2bEntry> {
     })
 }
 
+/// The group that guests talk to, and another.
+fn groups() -> impl Strategy<Value = M2pEntry> {
+    (any::<bool>(), 0u16..2).prop_map(|(ipv4, number)| M2pEntry {
+        group: super::frames::group(ipv4),
+        underlay: Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 1 + number),
+    })
+}
+
+fn forwarding() -> impl Strategy<Value = ForwardingEntry> {
+    let replication = prop_oneof![
+        Just(Replication::External),
+        Just(Replication::Underlay),
+        Just(Replication::Both),
+    ];
+    (0u16..2, replication).prop_map(|(number, replication)| ForwardingEntry {
+        underlay: Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 1 + number),
+        next_hops: vec![NextHop {
+            addr: HOSTS[1],
+            vni: vni(MULTICAST_VNI),
+            replication,
+            filter: SourceFilter::default(),
+        }],
+    })
+}
+
+fn filters() -> impl Strategy<Value = Option<SourceFilter>> {
+    let sources = |ipv4| [GUESTS[0].ip(ipv4)].into();
+    let filter = move |(mode, ipv4)| SourceFilter { mode, sources: sources(ipv4) };
+    let mode = prop_oneof![Just(FilterMode::Include), Just(FilterMode::Exclude)];
+    prop_oneof![
+        2 => Just(Some(SourceFilter::default())),
+        1 => (mode, any::<bool>()).prop_map(filter).prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+/// Changes of what a port is told, beyond rules, routes and addresses one by one.
+fn more_changes() -> impl Strategy<Value = Change> {
+    let port = || 0usize..2;
+    let weighted = (routes(), 1u16..4).prop_map(|(route, weight)| WeightedRoute { route, weight });
+    let hears = (port(), any::<bool>(), filters());
+    prop_oneof![
+        3 => (port(), vec(weighted, 0..5), external())
+            .prop_map(|(at, routes, external)| Change::Routing(at, routes, external)),
+        6 => (port(), settings()).prop_map(|(at, new)| Change::Settings(at, Box::new(new))),
+        1 => (port(), 0usize..3, 1u64..200)
+            .prop_map(|(at, which, seconds)| Change::Drain(at, which, seconds)),
+        1 => (port(), 1280u16..1600).prop_map(|(at, mtu)| Change::Mtu(at, mtu)),
+        1 => (port(), 1u8..9).prop_map(|(at, last)| Change::Dhcp(at, last)),
+        1 => (any::<bool>(), groups()).prop_map(|(set, entry)| Change::Group(set, entry)),
+        1 => (any::<bool>(), forwarding()).prop_map(|(set, entry)| Change::Forward(set, entry)),
+        2 => hears.prop_map(|(at, ipv4, filter)| {
+            Change::Hear(at, super::frames::group(ipv4), filter)
+        }),
+    ]
+}
+
 /// Any change.
 pub fn changes() -> impl Strategy<Value = Change> {
+    prop_oneof![2 => first_changes(), 1 => more_changes()]
+}
+
+fn first_changes() -> impl Strategy<Value = Change> {
     let port = 0usize..2;
     let direction = prop_oneof![Just(Direction::Out), Just(Direction::In)];
     prop_oneof![

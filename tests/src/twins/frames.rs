@@ -203,8 +203,15 @@ fn peer(talk: &Talk) -> IpAddr {
         Peer::Elsewhere if ipv4 => Ipv4Addr::new(198, 51, 100, 8).into(),
         Peer::Elsewhere => Ipv6Addr::new(0x2001, 0xdb8, 8, 0, 0, 0, 0, 8).into(),
         Peer::Floating => GUESTS[0].floating(ipv4),
-        Peer::Group if ipv4 => Ipv4Addr::new(224, 0, 0, 251).into(),
-        Peer::Group => Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 251).into(),
+        Peer::Group => group(ipv4),
+    }
+}
+
+/// The group that guests talk to.
+pub(super) fn group(ipv4: bool) -> IpAddr {
+    match ipv4 {
+        true => Ipv4Addr::new(224, 0, 0, 251).into(),
+        false => Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 251).into(),
     }
 }
 

@@ -6,8 +6,10 @@
 //! about every packet anew. Whatever can be seen of them must be the same, but for the counters
 //! of hits and misses, those of rules, and what is told of packets that ran no stored transform.
 
+mod apply;
 mod changes;
 mod frames;
+mod settings;
 mod steps;
 
 pub use changes::{Change, GUESTS, REMOTE, gateway_id};
@@ -21,11 +23,14 @@ use opte::event::Event;
 use opte::port::Caching;
 use opte_api::OpteError;
 use oxide_vpc_api::FirewallRule;
+use oxide_vpc_api::change::Fate;
 use oxide_vpc_api::dump::{
     Counter, CounterSet, FlowTableDump, LayerFlow, LayerInfo, PortInfo, TcpFlowDump,
 };
+use oxide_vpc_api::pools::{MAX_LEASE_PAGE, NatLeasePage, NatPoolInfo};
 use oxide_vpc_api::request::{
-    DumpCounters, DumpLayer, DumpTcpFlows, DumpUft, ListLayers, ListPorts, SetFwRules,
+    DumpCounters, DumpLayer, DumpNatLeases, DumpNatPools, DumpTcpFlows, DumpUft, ListLayers,
+    ListPorts, SetFwRules,
 };
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -40,10 +45,15 @@ pub struct Twins {
     hosts: [Hypervisor; 2],
     ports: [PortId; 2],
     next_port: u32,
+    options: DriverOptions,
+    /// All that the hosts have been told.
+    told: Vec<Change>,
     came: VecDeque<Frame>,
     left: VecDeque<Left>,
     /// How often a stored transform was run.
     pub hits: u64,
+    /// Changes of several things that came into force, and connections that they ended.
+    pub applied: [u64; 2],
 }
 
 /// Everything that one can see of a port without disturbing it.
@@ -53,6 +63,8 @@ struct PortView {
     tcp: TcpFlowDump,
     layers: Vec<LayerInfo>,
     allowed: Vec<LayerFlow>,
+    pools: Vec<NatPoolInfo>,
+    leases: NatLeasePage,
 }
 
 /// Everything that one can see of a host without disturbing it.
@@ -66,6 +78,7 @@ struct View {
 impl Twins {
     /// Twins with two ports each, whose firewalls have these rules.
     pub fn new(seed: u64, flow_limit: u32, rules: &[FirewallRule]) -> Self {
+        let told = (0..GUESTS.len()).map(|at| Change::SetRules(at, rules.to_vec())).collect();
         let hosts = [Caching::Stored, Caching::Never].map(|caching| {
             let options = DriverOptions { flow_limit, caching, ..DriverOptions::new(seed) };
             let mut host = Hypervisor::new(options);
@@ -82,9 +95,12 @@ impl Twins {
             hosts,
             ports: [PortId(0), PortId(1)],
             next_port: 2,
+            options: DriverOptions { flow_limit, ..DriverOptions::new(seed) },
+            told,
             came: VecDeque::new(),
             left: VecDeque::new(),
             hits: 0,
+            applied: [0; 2],
         }
     }
 
@@ -97,6 +113,7 @@ impl Twins {
             }),
             Step::Idle(ms) => self.hosts.iter_mut().for_each(|host| host.advance(*ms)),
             Step::Change(change) => self.change(change)?,
+            Step::Apply(changes) => self.apply(changes)?,
             step => {
                 if let Some(frame) = self.frame(step) {
                     self.send(frame)?;
@@ -121,7 +138,7 @@ impl Twins {
             }
             Step::Link { port, call } => Frame::link(*port, *call),
             Step::Noise { port, bytes } => Frame::noise(*port, bytes),
-            Step::Wait(_) | Step::Idle(_) | Step::Change(_) => return None,
+            Step::Wait(_) | Step::Idle(_) | Step::Change(_) | Step::Apply(_) => return None,
         })
     }
 
@@ -148,9 +165,30 @@ impl Twins {
         let answers: [Result<(), OpteError>; 2] =
             self.hosts.each_mut().map(|host| change.make(host));
         same("the answer", &answers[0], &answers[1])?;
+        if answers[0].is_ok() {
+            self.told.push(change.clone());
+        }
         if let Change::Again(at) = change {
             self.ports[*at] = PortId(self.next_port);
             self.next_port += 1;
+        }
+        Ok(())
+    }
+
+    /// Several changes as one, as far as they can be.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), String> {
+        let (changes, steps): (Vec<&Change>, Vec<_>) =
+            changes.iter().filter_map(|change| Some((change, change.step()?))).unzip();
+        let [stored, never] = self.hosts.each_mut().map(|host| apply::apply(host, &steps));
+        let (stored, never) = (stored?, never?);
+        same("the report", &stored, &never)?;
+        if let Ok(report) = stored {
+            let fates = report.ports.iter().flat_map(|port| &port.flows);
+            let cut =
+                fates.filter(|fate| fate.fate == Fate::Cut).map(|fate| fate.count).sum::<u64>();
+            self.applied = [self.applied[0] + 1, self.applied[1] + cut];
+            self.told.extend(changes.into_iter().cloned());
+            apply::nothing_was_cut_in_vain(&report, self.options, &self.told)?;
         }
         Ok(())
     }
@@ -226,7 +264,11 @@ fn port_view(host: &mut Hypervisor, port: oxide_vpc_api::PortName) -> PortView {
     PortView {
         flows: host.request(&DumpUft::of(port.clone())).expect("flows"),
         tcp: host.request(&DumpTcpFlows::of(port.clone())).expect("flows"),
-        layers: host.request(&ListLayers { port }).expect("layers"),
+        layers: host.request(&ListLayers { port: port.clone() }).expect("layers"),
         allowed: host.request(&layer).expect("a layer").flows,
+        pools: host.request(&DumpNatPools { port: Some(port.clone()) }).expect("a pool"),
+        leases: host
+            .request(&DumpNatLeases { port, after: None, limit: MAX_LEASE_PAGE })
+            .expect("leases"),
     }
 }

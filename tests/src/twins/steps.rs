@@ -72,6 +72,8 @@ pub enum Step {
     Idle(u64),
     /// The configuration changes.
     Change(Change),
+    /// Several changes come into force as one.
+    Apply(Vec<Change>),
 }
 
 /// A packet between a guest and somebody.
@@ -317,5 +319,6 @@ pub fn steps() -> impl Strategy<Value = Step> {
         2 => prop_oneof![0u64..1000, 1000u64..130_000, Just(10_000_000)].prop_map(Step::Wait),
         1 => (0u64..130_000).prop_map(Step::Idle),
         3 => changes().prop_map(Step::Change),
+        1 => vec(changes(), 1..4).prop_map(Step::Apply),
     ]
 }
