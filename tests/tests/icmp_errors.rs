@@ -2,8 +2,9 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! ICMP errors that are wrong (RFC 5508, REQ-3): those that follow a connection or are translated
-//! have right checksums, their own and that of the quoted IPv4 header, or go no further.
+//! ICMP errors and source NAT (RFC 5508): those that follow a connection or are translated have right
+//! checksums, their own and that of the quoted IPv4 header, or go no further; and so have those that
+//! quote nothing that is translated.
 
 use opte::checksum::Sum;
 use opte::drop_reason::DropReason;
@@ -13,6 +14,7 @@ use opte_api::Direction::{self, In, Out};
 use opte_api::MacAddr;
 use opte_tests::hypervisor::{Hypervisor, Left};
 use opte_tests::packets::{Body, Packet, Tunnel};
+use opte_tests::scenario::check;
 use opte_tests::setting::{
     BOUNDARY, FAMILIES, Guest, HOSTS, VPC, add_boundary, add_guest, outside, vni,
 };
@@ -265,4 +267,46 @@ fn a_long_error_is_checked_behind_the_front() {
         }
         assert_eq!(host.drops(), [DropReason::IcmpChecksum]);
     }
+}
+
+#[test]
+fn errors_neither_end_nor_refresh_what_they_are_about() {
+    check(
+        "g5 -> out udp 1000:80 => out from g5.snat:$p
+         out -> g5.snat error => g5 about g5:1000
+         out2 -> g5.snat error => g5 from out2 about g5:1000
+         flows g5 = 1
+         out -> g5.snat udp 80:$p => g5 to g5:1000
+         wait 200s
+         out -> g5.snat error => g5 about g5:1000
+         wait 101s
+         flows g5 = 0
+         leases g5 = 0",
+    );
+}
+
+#[test]
+fn errors_about_nothing_are_dropped() {
+    check(
+        "g5 -> out udp 1000:80 => out from g5.snat:$p
+         wait 301s
+         out -> g5.snat error => drop firewall_default
+         external g6 = floating
+         rules g6 = dir=in action=allow priority=1
+         out -> g6.floating udp 80:9 => g6 to g6:9
+         g6 -> out error => out from g6.floating about out:80
+         wait 301s
+         g6 -> out error => drop icmp_unrelated
+         count g6 out_drop_icmp_unrelated = 1
+         # Nor does one get in that is about somebody else's packet.
+         g6 -> out udp 9:80 => out from g6.floating
+         external g5 = ephemeral
+         rules g5 = dir=in action=allow priority=1
+         out -> g5.ephemeral error => drop icmp_unrelated
+         out -> g6.floating error => g6 about g6:9
+         # Inside the VPC nothing is translated, and the rules have their say alone.
+         g5 -> g6 udp 1:2 => g6
+         wait 301s
+         g6 -> g5 error => g5 about g5:1",
+    );
 }

@@ -337,49 +337,7 @@ fn timestamps_are_queries_like_echoes() {
 
 /// RFC 4787, REQ-12; RFC 5382, REQ-10; RFC 5508, REQ-6: an error ends nothing and keeps nothing
 /// alive.
-#[test]
-fn errors_neither_end_nor_refresh_what_they_are_about() {
-    check(
-        "g5 -> out udp 1000:80 => out from g5.snat:$p
-         out -> g5.snat error => g5 about g5:1000
-         out2 -> g5.snat error => g5 from out2 about g5:1000
-         flows g5 = 1
-         out -> g5.snat udp 80:$p => g5 to g5:1000
-         wait 200s
-         out -> g5.snat error => g5 about g5:1000
-         wait 101s
-         flows g5 = 0
-         leases g5 = 0",
-    );
-}
-
 /// RFC 5508, REQ-4 and REQ-5: an error about nothing that is mapped goes nowhere.
-#[test]
-fn errors_about_nothing_are_dropped() {
-    check(
-        "g5 -> out udp 1000:80 => out from g5.snat:$p
-         wait 301s
-         out -> g5.snat error => drop firewall_default
-         external g6 = floating
-         rules g6 = dir=in action=allow priority=1
-         out -> g6.floating udp 80:9 => g6 to g6:9
-         g6 -> out error => out from g6.floating about out:80
-         wait 301s
-         g6 -> out error => drop icmp_unrelated
-         count g6 out_drop_icmp_unrelated = 1
-         # Nor does one get in that is about somebody else's packet.
-         g6 -> out udp 9:80 => out from g6.floating
-         external g5 = ephemeral
-         rules g5 = dir=in action=allow priority=1
-         out -> g5.ephemeral error => drop icmp_unrelated
-         out -> g6.floating error => g6 about g6:9
-         # Inside the VPC nothing is translated, and the rules have their say alone.
-         g5 -> g6 udp 1:2 => g6
-         wait 301s
-         g6 -> g5 error => g5 about g5:1",
-    );
-}
-
 /// RFC 4787, REQ-6.
 #[test]
 fn a_mapping_lives_as_long_as_it_is_used() {
