@@ -88,6 +88,12 @@ enum Command {
     },
     /// Build the illumos kernel module and check that the kernel's loader would take it
     Kmod,
+    /// Build the kernel module and run it in ring 0 of an emulated machine
+    KmodRing0 {
+        /// How many packets it gets
+        #[arg(long, default_value_t = kmod::ring0::PACKETS)]
+        packets: u64,
+    },
     /// Build the kernel module and what goes with it, and make a package of it
     Package,
     /// Handle labs that were left up
@@ -147,6 +153,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Ci => commands::ci(),
         Command::Dtrace { check } => tracing::run(check),
         Command::Kmod => commands::kmod(),
+        Command::KmodRing0 { packets } => kmod::ring0::run(packets),
         Command::Package => commands::package(),
         Command::Peers(options) => commands::peers::run(&options),
         Command::Load { load } => load::run(load).map(|()| true),

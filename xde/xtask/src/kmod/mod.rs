@@ -9,6 +9,7 @@ mod build;
 pub mod checks;
 mod gate;
 mod package;
+pub mod ring0;
 mod userland;
 
 use anyhow::{Context, Result, ensure};

@@ -8,8 +8,12 @@
 //! changes, and no right is needed for it. QEMU uses KVM if its guests run with it here, else it
 //! emulates, which is slower and otherwise the same.
 
+mod emulator;
+
+pub use emulator::Emulator;
+
 use crate::lab::processes::Daemon;
-use crate::shell::{Cmd, find_program, wait_until};
+use crate::shell::{Cmd, wait_until};
 use crate::workspace::target_dir;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -17,8 +21,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const QEMU: &str = "qemu-system-x86_64";
-const QEMU_PACKAGE: &str = "qemu-system-x86";
 /// Always the kernel of the release; it depends on the package that has the files.
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
@@ -45,8 +47,7 @@ const FIRST_WORD: [(&str, Duration); 2] =
 
 /// What a machine is made of.
 pub struct Parts {
-    /// A folder with an unpacked QEMU, unless it is installed.
-    qemu: Option<PathBuf>,
+    emulator: Emulator,
     kernel: PathBuf,
     busybox: PathBuf,
 }
@@ -54,21 +55,10 @@ pub struct Parts {
 /// Fetches the parts, or finds those of last time.
 pub fn fetch() -> Result<Parts> {
     let home = target_dir()?.join("machine");
-    let qemu = match find_program(QEMU) {
-        Some(_) => None,
-        None => Some(unpacked(&home.join("qemu"), qemu_packages)?),
-    };
+    let emulator = Emulator::fetch()?;
     let kernel = unpacked(&home.join("kernel"), kernel_packages)?;
     let busybox = unpacked(&home.join("busybox"), || Ok(vec![BUSYBOX_PACKAGE.into()]))?;
-    Ok(Parts { qemu, kernel, busybox: busybox.join("bin/busybox") })
-}
-
-/// QEMU and all that it needs and this machine has not.
-fn qemu_packages() -> Result<Vec<String>> {
-    let options = ["install", "--simulate", "--no-install-recommends", QEMU_PACKAGE];
-    let plan = Cmd::new("apt-get").args(options).run()?;
-    let names = plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
-    Ok(names.map(String::from).collect())
+    Ok(Parts { emulator, kernel, busybox: busybox.join("bin/busybox") })
 }
 
 fn kernel_packages() -> Result<Vec<String>> {
@@ -180,20 +170,9 @@ impl Machine {
         for (accelerator, limit) in FIRST_WORD {
             let card = format!("tap,id=n0,ifname={tap},script=no,downscript=no");
             let device = format!("virtio-net-pci,netdev=n0,mac={mac},romfile=");
-            let cmd = exec("env");
-            let cmd = match &parts.qemu {
-                None => cmd.arg(QEMU),
-                Some(folder) => {
-                    let libraries = folder.join("usr/lib/x86_64-linux-gnu");
-                    cmd.arg(format!("LD_LIBRARY_PATH={}", libraries.display()))
-                        .arg(folder.join("usr/bin").join(QEMU))
-                        .arg("-L")
-                        .arg(folder.join("usr/share/seabios"))
-                        .arg("-L")
-                        .arg(folder.join("usr/share/qemu"))
-                }
-            };
-            let cmd = cmd
+            let cmd = parts
+                .emulator
+                .cmd(&exec)
                 .args(["-accel", accelerator, "-m", "256", "-no-reboot", "-nodefaults"])
                 .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
                 .args(["-netdev", &card, "-device", &device])
