@@ -71,6 +71,12 @@ impl Mark {
         Self { network: vni.get(), sender: 0 }
     }
 
+    /// From the outside as this host sees it, turned round on the way there: for a guest of that
+    /// network, by an external address of its own.
+    pub const fn turned(vni: Vni) -> Self {
+        Self { network: vni.get() | Self::EXTERNAL, sender: 0 }
+    }
+
     /// The same, by whichever host.
     pub const fn from_anywhere(self) -> Self {
         Self { sender: 0, ..self }
@@ -250,6 +256,7 @@ mod tests {
         assert_eq!(Mark::underlay(vni, true, a).sender_vni(), None);
         assert_eq!(Mark::neighbour(vni).sender_vni(), Some(vni));
         assert_eq!(Mark::GUEST.sender_vni(), None);
+        assert_eq!(Mark::turned(vni), Mark::underlay(vni, true, a).from_anywhere());
         assert_eq!(Mark::underlay(vni, true, a).sender(), Some(Sender::new(a)));
         assert_ne!(Mark::underlay(vni, true, a), Mark::underlay(vni, true, b));
         assert_eq!(Mark::underlay(vni, false, a).from_anywhere(), Mark::neighbour(vni));

@@ -17,11 +17,13 @@ use crate::drop_reason::DropReason;
 use crate::edit::HeaderEdit;
 use crate::flow_key::FlowKey;
 use crate::geneve::Mark;
+use crate::headers::Headers;
 use crate::host::Moment;
 use crate::layer::{DefaultAction, Layer, LayerSide, Return};
 use crate::meta::Meta;
-use crate::nat::{Lease, NatBinding};
+use crate::nat::{Addressed, Lease, NatBinding};
 use crate::policy::PolicyRules;
+use crate::quote::Quote;
 use crate::rule::{Action, Answer, Facts, Respond, Rule, RuleId};
 use alloc::vec::Vec;
 use opte_api::Direction;
@@ -327,6 +329,24 @@ impl<'a> Walk<'a> {
     /// The tables that all ports of the host share, if they are of this type.
     pub fn host_tables<T: 'static>(&self) -> Option<&'a T> {
         self.rules.host_tables.downcast_ref()
+    }
+
+    /// The external tuple that a packet which leaves is for, beside the address: of an ICMP error, that
+    /// of the connection which it is about.
+    pub fn addressed(&self) -> Addressed {
+        match self.facts.key {
+            None => Addressed::Nothing,
+            Some(key) if !key.is_icmp_error() => Addressed::by_key(&key),
+            Some(_) => self.about().map_or(Addressed::Nothing, |key| Addressed::by_key(&key)),
+        }
+    }
+
+    /// The key of packets of the connection that an ICMP error of the guest is about.
+    fn about(&self) -> Option<FlowKey> {
+        let frame = self.bytes?.frame;
+        // How long the frame is behind its front does not matter here.
+        let headers = Headers::parse(frame, usize::from(u16::MAX) * 2, 0, self.mark).ok()?;
+        Quote::read(frame, &headers).ok()??.answered(Direction::Out, headers.key()?)
     }
 
     /// The key that the packet has at the far end of the walk.

@@ -19,6 +19,7 @@ use opte::edit::{HeaderEdit, OuterEdit};
 use opte::flow_key::FlowKey;
 use opte::geneve::Dialect;
 use opte::layer::{DefaultAction, Layer, LayerSide, Return};
+use opte::nat::{Holder, Realm};
 use opte::outer::{GeneveOptions, Outer};
 use opte::rule::{Act, Action, Rule, RuleId};
 use opte::table::Table;
@@ -51,6 +52,12 @@ pub const EXTERNAL_MARK: [u8; 4] = [0x01, 0x29, OPTION_EXTERNAL, 0];
 const MULTICAST: [u8; 8] = [0x01, 0x29, OPTION_MULTICAST, 1, 0, 0, 0, 0];
 const SEGMENT_SIZE: [u8; 8] = [0x01, 0x29, OPTION_SEGMENT_SIZE, 1, 0, 0, 0, 0];
 
+/// A packet with these outer headers has been on its way to the outside, and is for a guest of the
+/// host that sends it: by an external address.
+pub fn is_turned(outer: &Outer) -> bool {
+    outer.options.as_slice() == EXTERNAL_MARK
+}
+
 /// The option that packets to groups carry: the upper two bits of its body say to whom the next
 /// hop passes them on.
 pub fn multicast_option(replication: Replication) -> GeneveOptions {
@@ -61,7 +68,8 @@ pub fn multicast_option(replication: Replication) -> GeneveOptions {
 }
 
 /// The layer of a port whose external addresses are shared out like this, for each of its families.
-pub fn layer(config: &PortConfig, shares: &[Gateways]) -> Layer {
+/// `holder` is the port as an owner of external tuples.
+pub fn layer(config: &PortConfig, shares: &[Gateways], holder: &Arc<Holder>) -> Layer {
     let rule = |id, act: Arc<dyn Act>| {
         let rule = Rule::new(RuleId(id), 1, [].into(), Action::Act(act));
         Table::by_priority([Arc::new(rule)].into())
@@ -72,6 +80,9 @@ pub fn layer(config: &PortConfig, shares: &[Gateways]) -> Layer {
         boundary_mac: config.boundary_mac,
         multicast_vni: Vni::new(MULTICAST_VNI).unwrap_or(config.vni),
         segment_size: GeneveOptions::new(&SEGMENT_SIZE).unwrap_or_default(),
+        turned: GeneveOptions::new(&EXTERNAL_MARK).unwrap_or_default(),
+        turns: !config.settings.nat.hairpin_outside,
+        holder: holder.clone(),
         cares: Cares::new(config, Direction::Out),
         clamps: config.settings.gateways.clamp_mss.iter().copied().map(GatewayId).gather(),
     };
@@ -98,6 +109,10 @@ struct Encapsulate {
     boundary_mac: MacAddr,
     multicast_vni: Vni,
     segment_size: GeneveOptions,
+    turned: GeneveOptions,
+    /// What goes to an external tuple of another port of this host does not leave it.
+    turns: bool,
+    holder: Arc<Holder>,
     cares: Cares,
     /// Gateways that clamp, beside what the port does.
     clamps: BTreeSet<GatewayId>,
@@ -148,6 +163,11 @@ impl Cares {
 }
 
 impl Encapsulate {
+    fn leads_here(&self, walk: &Walk<'_>, key: &FlowKey) -> bool {
+        let (holder, dst) = (&self.holder, key.dst());
+        holder.space().leads_here(holder, Realm::OUTSIDE, dst, walk.addressed())
+    }
+
     fn to_boundary(
         &self,
         walk: &Walk<'_>,
@@ -157,6 +177,11 @@ impl Encapsulate {
         let known = walk.meta.get(EXTERNAL_SOURCE).is_some();
         if walk.binding.is_none() && !known {
             return Err(DropReason::UntranslatedOutside);
+        }
+        if self.turns && self.leads_here(walk, key) {
+            // Whose it is by then, packet by packet, is the driver's to say.
+            let outer = self.outer(self.underlay_ip, self.vni, walk.hash, self.turned);
+            return Ok((MacAddr::default(), outer));
         }
         let endpoints = maps.boundary(key.dst()).ok_or(DropReason::NoBoundary)?;
         let endpoint = choose(endpoints, walk.hash, endpoint_name).ok_or(DropReason::NoBoundary)?;

@@ -91,7 +91,7 @@ impl VpcPort {
             firewall: Arc::new(firewall::empty()),
             router: Arc::new(router::empty(|| take_id(&mut next_rule))),
             nat: Arc::new(nat::empty()),
-            overlay: Arc::new(overlay::layer(&config, &[])),
+            overlay: Arc::new(overlay::layer(&config, &[], &holder)),
         };
         let mut port = Self {
             config,

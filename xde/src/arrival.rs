@@ -17,7 +17,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use opte::drop_reason::DropReason;
 use opte::ecn;
-use opte::frame::Frame;
+use opte::flow_key::FlowKey;
+use opte::frame::{FlatFrame, Frame};
 use opte::geneve::{Mark, OuterFacts};
 use opte::headers::{Headers, MacPair, Payload};
 use opte::host::{Host, Lock};
@@ -44,6 +45,17 @@ impl From<DropReason> for Stray {
 /// Which packet a fragment is of: VPC, key without ports, and identification.
 pub(crate) type Datagram = (Vni, [u64; 5], u32);
 
+/// That of a fragment.
+pub(crate) fn datagram_of(vni: Vni, key: &FlowKey, id: u32) -> Datagram {
+    (vni, *key.without_ports().words(), id)
+}
+
+/// Writes another destination MAC address into the inner frame that begins at `ether`.
+pub(crate) fn set_destination(frame: &mut impl Frame, ether: u16, mac: MacAddr) {
+    let rest = frame.head_mut().get_mut(usize::from(ether)..).unwrap_or_default();
+    rest.iter_mut().zip(mac.0).for_each(|(to, from)| *to = from);
+}
+
 /// A fragment that waits for the first of its packet.
 pub(crate) struct Piece {
     datagram: Datagram,
@@ -62,28 +74,31 @@ impl Waits for Piece {
 /// The ports that first fragments to shared addresses have gone to, and fragments that wait.
 pub(crate) type Pieces = Follow<Datagram, PortId, Piece>;
 
-/// What became of them, beside drops.
+/// What there was of packets to external tuples of this host, beside drops.
 #[derive(Default)]
-pub(crate) struct PieceCounts {
+pub(crate) struct OutsideCounts {
     held: AtomicU64,
     forgotten: AtomicU64,
+    /// Packets turned round on their way to the outside.
+    pub turned: AtomicU64,
 }
 
-impl PieceCounts {
+impl OutsideCounts {
     /// Names and values.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = [&self.held, &self.forgotten].map(|count| count.load(Ordering::Relaxed));
-        ["shared_fragments_held", "shared_fragments_forgotten"].into_iter().zip(counts)
+        let counts = [&self.held, &self.forgotten, &self.turned];
+        let names = ["shared_fragments_held", "shared_fragments_forgotten", "hairpinned"];
+        names.into_iter().zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 }
 
 impl<H: Host> Account for Driver<H> {
     fn forgotten(&self) {
-        self.piece_counts.forgotten.fetch_add(1, Ordering::Relaxed);
+        self.outside.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
     fn waits(&self) {
-        self.piece_counts.held.fetch_add(1, Ordering::Relaxed);
+        self.outside.held.fetch_add(1, Ordering::Relaxed);
     }
 
     fn given_up(&self) {
@@ -154,7 +169,7 @@ fn owner<'a, H: Host, F: Frame>(
 }
 
 /// A frame that is for a device, whatever its MAC address says.
-fn readdressed<H: Host>(place: Place<'_, H>, headers: Headers) -> Look<'_, H> {
+pub(crate) fn readdressed<H: Host>(place: Place<'_, H>, headers: Headers) -> Look<'_, H> {
     let macs = MacPair::new(place.device.mac, headers.macs.src());
     Look::readdressed(place, Headers { macs, ..headers })
 }
@@ -172,7 +187,7 @@ impl<H: Host> Driver<H> {
     ) {
         let Ok(headers) = read(&frame, outer) else { return };
         let Payload::Fragment(key, fragment) = headers.payload else { return };
-        let datagram = (outer.vni, *key.without_ports().words(), fragment.id);
+        let datagram = datagram_of(outer.vni, &key, fragment.id);
         let is_first = fragment.offset == 0;
         let known = || self.pieces.with(|pieces| pieces.shown(&datagram, now));
         let place = match owner(snapshot, &frame, &headers, outer.vni) {
@@ -219,9 +234,9 @@ impl<H: Host> Driver<H> {
                 self.refuse(DropReason::NoPort);
                 continue;
             };
-            let Piece { mut bytes, mark, ecn, .. } = piece;
-            bytes.iter_mut().zip(place.device.mac.0).for_each(|(to, from)| *to = from);
-            give(place, bytes, (mark, ecn), now, out);
+            let (mut frame, given) = (FlatFrame::new(piece.bytes), (piece.mark, piece.ecn));
+            set_destination(&mut frame, 0, place.device.mac);
+            give(place, frame.bytes, given, now, out);
         }
     }
 }

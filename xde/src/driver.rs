@@ -6,7 +6,7 @@
 //! [`Egress`].
 
 use crate::answer::{Refused, give};
-use crate::arrival::{PieceCounts, Pieces, Stray, arrival};
+use crate::arrival::{OutsideCounts, Pieces, Stray, arrival, set_destination};
 use crate::dispatch::{by_version, refuse};
 use crate::host::{Egress, Moment, Platform, PortId, UnderlayShape};
 use crate::management::Management;
@@ -31,6 +31,7 @@ use opte::port::{Batch, Caching, Turn, Verdict};
 use opte::wire::{Ether, view};
 use opte_api::frame::{FETCH, Header, SMALLEST_ROOM, decode, is_done, with_version};
 use opte_api::{Direction, MacAddr, OpteError};
+use oxide_vpc::overlay::is_turned;
 
 /// What [`Driver::upkeep`] does at most in one call.
 const UPKEEP: Budget = Budget { looks: 4, moves: 32 };
@@ -69,7 +70,7 @@ pub struct Driver<H: Host> {
     pub(crate) copies: Counts,
     /// Fragments to addresses of which several ports borrow.
     pub(crate) pieces: H::Lock<Pieces>,
-    pub(crate) piece_counts: PieceCounts,
+    pub(crate) outside: OutsideCounts,
     /// Who owns what outside.
     pub(crate) space: Arc<ReservationSpace>,
     /// Packets that reached no port.
@@ -97,7 +98,7 @@ impl<H: Host> Driver<H> {
             published: published.clone(),
             copies: Counts::default(),
             pieces: H::Lock::new(Pieces::default()),
-            piece_counts: PieceCounts::default(),
+            outside: OutsideCounts::default(),
             space: space.clone(),
             counters: Counters::default(),
             next_upkeep: AtomicU32::new(0),
@@ -184,7 +185,7 @@ impl<H: Host> Driver<H> {
                     Verdict::Forward => {
                         self.send(&snapshot, place, frame, &batch.rewrite, now, out);
                         for (frame, rewrite) in batch.released.drain(..) {
-                            self.send_released(&snapshot, &frame, &rewrite, now, out);
+                            self.send_released((&snapshot, place), &frame, &rewrite, now, out);
                         }
                     }
                     Verdict::Held => {}
@@ -193,7 +194,7 @@ impl<H: Host> Driver<H> {
                         batch.answer.take().into_iter().for_each(|it| out.reply(device.id, it));
                         if let Some(told) = batch.told.take() {
                             let frame = FlatFrame::new(told.frame);
-                            self.send_released(&snapshot, &frame, &told.rewrite, now, out);
+                            self.send_released((&snapshot, place), &frame, &told.rewrite, now, out);
                         }
                     }
                 }
@@ -271,6 +272,9 @@ impl<H: Host> Driver<H> {
                 self.send_to_group(snapshot, sender, frame, (rewrite, outer), now, out)
             }
             Ok(None) => out.to_underlay(frame, rewrite),
+            Err(_) if is_turned(outer) => {
+                self.turn((snapshot, sender), frame, (rewrite, outer), now, out);
+            }
             Err(reason) => self.refuse(reason),
         }
     }
@@ -278,7 +282,7 @@ impl<H: Host> Driver<H> {
     /// The same of a fragment that has waited, and of what the receiver of a packet is told.
     fn send_released<F: Frame>(
         &self,
-        snapshot: &Snapshot<H>,
+        (snapshot, sender): (&Snapshot<H>, Place<'_, H>),
         frame: &FlatFrame,
         rewrite: &Rewrite,
         now: Moment,
@@ -289,6 +293,9 @@ impl<H: Host> Driver<H> {
         match self.local_guest(snapshot, frame, rewrite, outer) {
             Ok(Some(place)) => give(place, inner, (Mark::neighbour(outer.vni), 0), now, out),
             Ok(None) => out.answer(inner, outer),
+            Err(_) if is_turned(outer) => {
+                self.turn_released((snapshot, sender), FlatFrame::new(inner), outer, now, out);
+            }
             Err(reason) => self.refuse(reason),
         }
     }
@@ -381,8 +388,7 @@ impl<'a, H: Host> Look<'a, H> {
     #[cold]
     fn readdress<F: Frame>(&self, frame: &mut F) {
         let Ok(headers) = &self.headers else { return };
-        let rest = frame.head_mut().get_mut(usize::from(headers.ether)..).unwrap_or_default();
-        rest.iter_mut().zip(headers.macs.dst().0).for_each(|(to, from)| *to = from);
+        set_destination(frame, headers.ether, headers.macs.dst());
     }
 
     fn headers(&self) -> Result<&Headers, DropReason> {

@@ -213,7 +213,7 @@ impl<H: Host> Driver<H> {
     /// Names and values of the host's counters, in a fixed order, with those of the system.
     pub fn counters(&self, system: Vec<(&'static str, u64)>) -> Vec<(String, u64)> {
         let shelf = self.shelf.with(|shelf| shelf.counters());
-        let packets = self.copies.list().chain(self.piece_counts.list());
+        let packets = self.copies.list().chain(self.outside.list());
         let more = shelf.into_iter().chain(packets).chain(system);
         let more = more.map(|(name, value)| (name.into(), value));
         self.counters.list().into_iter().chain(more).collect()

@@ -38,6 +38,7 @@ mod dump;
 mod dump_nat;
 mod flow_dump;
 mod follow;
+mod hairpin;
 pub mod host;
 mod management;
 mod multicast;

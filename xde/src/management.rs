@@ -364,6 +364,7 @@ impl<H: Host> Management<H> {
             name: name.clone(),
             vni: config.vni,
             mac: config.mac,
+            boundary_mac: config.boundary_mac,
             underlay_ip: H::Lock::new(config.underlay_ip),
             port: Port::new(options, policy, driver.observer.clone()),
         })

@@ -2,8 +2,10 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-//! External addresses of which several ports of this host borrow: which port is a packet from outside
-//! for?
+//! External tuples of this host: which port is a packet to one of them for?
+//!
+//! Mostly a MAC address says so. It does not where several ports borrow of one address, and where a
+//! packet is turned round on its way to the outside ([`crate::hairpin`]).
 //!
 //! The boundary knows one host for a range of ports, and puts the MAC address of any of its sharers
 //! in front. So what counts is who has the tuple: its owner, if it is one guest's own (a port forward,
@@ -20,7 +22,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use opte::nat::{Addressed, Holder, Noted, PortMap, Realm, ReservationSpace, query_protocol};
 use opte::prefix_map::PrefixMap;
-use opte_api::{IpCidr, Protocol};
+use opte_api::{Gather, IpCidr, Protocol};
 use oxide_vpc::nat::{Own, Reach};
 
 /// Addresses of which several ports borrow.
@@ -86,15 +88,31 @@ impl Owned {
     }
 }
 
+/// Whose a tuple is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Found {
+    /// This port's.
+    Port(PortId),
+    /// It could be on loan here, and nobody has it.
+    Nobody,
+    /// It is none of this host's.
+    Foreign,
+}
+
 /// What a port is reached by, and the number under which it has tuples on loan.
 type Reached = (PortId, u32, Arc<Reach>);
 
-/// Addresses of which several ports of this host borrow.
+/// External tuples of this host.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// What all else follows from, by port.
     reached: Vec<Reached>,
+    /// Addresses of which several ports borrow.
     entries: PrefixMap<Arc<Entry>>,
+    /// All ranges by their addresses, by first port.
+    lent: Lent,
+    /// Lengths of their prefixes, by whether they are IPv4.
+    lengths: BTreeSet<(bool, u8)>,
     /// What is one port's own, and what was and stands for its connections.
     owned: [Owned; 2],
     /// Ports by the number under which they have tuples on loan.
@@ -102,7 +120,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// No address is shared.
+    /// No port borrows of an address that another one borrows of.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -129,6 +147,25 @@ impl Shared {
         live.find(ip, tuple).or_else(borrower).or_else(|| retired.find(ip, tuple))
     }
 
+    /// Whose the tuple is that a packet is for, among all of this host.
+    pub fn find(&self, ip: IpAddr, addressed: Addressed) -> Found {
+        let Addressed::Tuple(_, port) = addressed else {
+            return self.port(ip, addressed).map_or(Found::Foreign, Found::Port);
+        };
+        let lent = self.lengths.iter().filter(|(ipv4, _)| *ipv4 == ip.is_ipv4());
+        let lent = lent.filter_map(|(_, len)| self.lent.get(&IpCidr::new(ip, *len).ok()?));
+        let mut lent = lent.filter_map(|ranges| {
+            let behind = ranges.partition_point(|range| range.0 <= port);
+            ranges.get(..behind)?.iter().rev().find(|range| port <= range.1)
+        });
+        match (self.port(ip, addressed), lent.next()) {
+            (Some(known), _) => Found::Port(known),
+            (None, None) => Found::Foreign,
+            (None, Some(_)) if self.has(ip) => Found::Nobody,
+            (None, Some((.., only))) => Found::Port(*only),
+        }
+    }
+
     /// What follows if ports are reached like this; the same object if nothing is new. Who has what
     /// of addresses that are shared from now on is noted when this returns.
     pub fn next<'a>(
@@ -144,7 +181,9 @@ impl Shared {
         if reached.len() == self.reached.len() && reached.iter().zip(&self.reached).all(same) {
             return self.clone();
         }
-        let (by_prefix, contested) = contested(&reached);
+        let lent = all_lent(&reached);
+        let lengths = lengths(&lent);
+        let contested = contested(&lent, &lengths);
         let mut next = Self::default();
         for prefix in contested {
             let known = self.entries.get(prefix).cloned();
@@ -152,52 +191,61 @@ impl Shared {
             next.entries.insert(prefix, entry);
         }
         for (prefix, entry) in self.entries.iter() {
-            let lives = by_prefix.contains_key(&prefix) && entry.noted.is_used(entry.prefix);
+            let lives = lent.contains_key(&prefix) && entry.noted.is_used(entry.prefix);
             if lives && next.entries.get(prefix).is_none() {
                 next.entries.insert(prefix, entry.clone());
             }
         }
-        if !next.is_empty() {
-            for (id, owner, reach) in &reached {
-                next.owners.insert(*owner, *id);
-                let [live, retired] = &mut next.owned;
-                for own in &reach.own {
-                    if own.retired { retired.add(own, *id) } else { live.add(own, *id) }
-                }
+        for (id, owner, reach) in &reached {
+            next.owners.insert(*owner, *id);
+            let [live, retired] = &mut next.owned;
+            for own in &reach.own {
+                if own.retired { retired.add(own, *id) } else { live.add(own, *id) }
             }
         }
-        next.reached = reached;
+        (next.lent, next.lengths, next.reached) = (lent, lengths, reached);
         Arc::new(next)
     }
 }
 
 /// First and last port of a range, and who borrows from it.
 type Borrowed = (u16, u16, PortId);
+type Lent = BTreeMap<IpCidr, Vec<Borrowed>>;
 
-/// All ranges by their addresses, and addresses of which two ports may borrow one tuple.
-fn contested(reached: &[Reached]) -> (BTreeMap<IpCidr, Vec<Borrowed>>, BTreeSet<IpCidr>) {
-    let mut by_prefix: BTreeMap<IpCidr, Vec<Borrowed>> = BTreeMap::new();
+/// All ranges by their addresses, by first port.
+fn all_lent(reached: &[Reached]) -> Lent {
+    let mut all = Lent::new();
     for (id, _, reach) in reached {
         for lent in &reach.lent {
-            by_prefix.entry(lent.prefix).or_default().push((lent.first, lent.last, *id));
+            all.entry(lent.prefix).or_default().push((lent.first, lent.last, *id));
         }
     }
-    by_prefix.values_mut().for_each(|ranges| ranges.sort_unstable());
+    all.values_mut().for_each(|ranges| ranges.sort_unstable());
+    all
+}
+
+/// Lengths of the prefixes of ranges, by whether they are IPv4.
+fn lengths(lent: &Lent) -> BTreeSet<(bool, u8)> {
+    lent.keys().map(|prefix| (prefix.is_ipv4(), prefix.prefix_len())).gather()
+}
+
+/// Addresses of which two ports may borrow one tuple.
+fn contested(lent: &Lent, lengths: &BTreeSet<(bool, u8)>) -> BTreeSet<IpCidr> {
     let mut contested = BTreeSet::new();
-    for (prefix, ranges) in &by_prefix {
+    for (prefix, ranges) in lent {
         if overlap_within(ranges) {
             contested.insert(*prefix);
         }
-        let wider = (0..prefix.prefix_len()).filter_map(|len| IpCidr::new(prefix.addr(), len).ok());
-        for wider in wider {
-            let others = by_prefix.get(&wider).into_iter().flatten();
-            let clash = |other: &Borrowed| ranges.iter().any(|range| overlap(range, other));
-            if others.into_iter().any(clash) {
+        let ipv4 = prefix.is_ipv4();
+        for (_, len) in lengths.range((ipv4, 0)..(ipv4, prefix.prefix_len())) {
+            let Ok(wider) = IpCidr::new(prefix.addr(), *len) else { continue };
+            let mut others = lent.get(&wider).into_iter().flatten();
+            if others.any(|other| ranges.iter().any(|range| overlap(range, other))) {
                 contested.extend([*prefix, wider]);
             }
         }
     }
-    (by_prefix, contested)
+    contested
 }
 
 fn overlap(a: &Borrowed, b: &Borrowed) -> bool {

@@ -26,6 +26,8 @@ pub struct Device<H: Host> {
     pub vni: Vni,
     /// MAC address of its guest.
     pub mac: MacAddr,
+    /// Inner destination MAC address of what goes to a boundary.
+    pub boundary_mac: MacAddr,
     /// Outer source address of what it sends. It may change; a new switch follows.
     pub(crate) underlay_ip: H::Lock<Ipv6Addr>,
     /// The engine's port.

@@ -37,7 +37,8 @@ impl Addressed {
         about.map_or(Self::Nothing, |about| Self::by_key(&about))
     }
 
-    const fn by_key(key: &FlowKey) -> Self {
+    /// That of a packet of this key, which is no ICMP error.
+    pub(crate) const fn by_key(key: &FlowKey) -> Self {
         let has_port = matches!(key.protocol(), Protocol::TCP | Protocol::UDP);
         // Of queries the answers are for somebody here.
         if has_port || (key.is_query() && !key.is_query_request()) {

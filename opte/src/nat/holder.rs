@@ -403,6 +403,11 @@ impl Holder {
         }
     }
 
+    /// It has this external tuple on loan.
+    pub(super) fn has_on_loan(&self, ip: IpAddr, protocol: Protocol, port: u16) -> bool {
+        self.state.with(|state| state.at_external(ip, protocol, port).is_some())
+    }
+
     /// One of these tuples that it has on loan, as text.
     pub(super) fn loan_of(&self, tuples: &Tuples) -> Option<String> {
         self.state.with(|state| {

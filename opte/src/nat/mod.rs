@@ -26,6 +26,7 @@
 mod addressed;
 mod holder;
 mod identifications;
+mod known;
 mod lock;
 mod options;
 mod pool;

@@ -24,7 +24,7 @@ const TRIES: usize = 16;
 type Bits = Box<[AtomicU64]>;
 
 /// Who has which port. Memory comes with the first loan among the ports of a page.
-struct Owners(Box<[OnceBox<[AtomicU32; PAGE]>]>);
+struct Owners(Box<[OnceBox<Box<[AtomicU32]>>]>);
 
 impl Owners {
     fn new() -> Self {
@@ -35,7 +35,9 @@ impl Owners {
         let Some(page) = self.0.get(usize::from(port) / PAGE) else { return };
         let page = match owner {
             0 => page.get(),
-            _ => Some(page.get_or_init(|| Box::new([const { AtomicU32::new(0) }; PAGE]))),
+            _ => {
+                Some(page.get_or_init(|| Box::new((0..PAGE).map(|_| AtomicU32::new(0)).collect())))
+            }
         };
         if let Some(place) = page.and_then(|page| page.get(usize::from(port) % PAGE)) {
             place.store(owner, Ordering::Release);
@@ -404,6 +406,12 @@ impl PortMap {
         }
         usage.used = usage.used.saturating_sub(quarantined);
         usage
+    }
+
+    /// The port is on loan, or waits after a loan.
+    pub fn is_taken(&self, port: u16) -> bool {
+        let word = self.taken.get(usize::from(port) / 64);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (port % 64) != 0)
     }
 
     /// Loans at this moment.

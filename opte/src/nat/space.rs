@@ -4,8 +4,10 @@
 
 //! The record of who owns what outside.
 
+use super::addressed::Addressed;
 use super::holder::Holder;
 use super::identifications::Identifications;
+use super::known::Known;
 use super::lock::AnyLock;
 use super::ports::{Dice, PortMap};
 use crate::host::{Host, Moment};
@@ -48,6 +50,11 @@ impl Tuples {
     /// All of these addresses.
     pub const fn of(realm: Realm, prefix: IpCidr) -> Self {
         Self { realm, prefix, protocol: None, ports: 0..=u16::MAX }
+    }
+
+    /// All of the addresses.
+    fn is_whole(&self) -> bool {
+        self.protocol.is_none() && self.ports == (0..=u16::MAX)
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -213,6 +220,7 @@ pub struct ReservationSpace {
     make_map: fn(Realm, IpAddr) -> PortMap,
     make_holder: fn(u32, String, Arc<Self>, u64) -> Holder,
     records: AnyLock<Records>,
+    known: Known,
 }
 
 impl ReservationSpace {
@@ -225,6 +233,7 @@ impl ReservationSpace {
             make_map: PortMap::new::<H>,
             make_holder: Holder::new::<H>,
             records: AnyLock::new::<H>(Records::default()),
+            known: Known::new(),
         })
     }
 
@@ -282,6 +291,7 @@ impl ReservationSpace {
                 map.note_owners();
             }
             records.maps.insert(key, map.clone());
+            self.known.add(realm, IpCidr::host(ip));
             Some(map)
         })
     }
@@ -338,6 +348,7 @@ impl ReservationSpace {
             records.numbers += 1;
             let number = records.numbers;
             let (name, claimed) = (holder.name().into(), tuples.clone());
+            self.known.add(tuples.realm, tuples.prefix);
             records.claims.push(Claimed { number, owner, name, tuples: claimed });
             records.maps_of(&tuples).for_each(|map| map.set_claimed(&tuples.ports, &[], true));
             Some(Ok(number))
@@ -402,6 +413,40 @@ impl ReservationSpace {
         });
         // The lock ran its closure, so there are some.
         known.unwrap_or_else(new)
+    }
+
+    /// Somebody of this host, but not `sender`, has the external tuple of a packet to this address,
+    /// or had it a moment ago: it is claimed, or on loan, or waits.
+    pub fn leads_here(
+        &self,
+        sender: &Holder,
+        realm: Realm,
+        ip: IpAddr,
+        addressed: Addressed,
+    ) -> bool {
+        // Most packets to the outside are for somebody elsewhere.
+        if !self.known.may_have(realm, ip) {
+            return false;
+        }
+        let tuple = match addressed {
+            Addressed::Tuple(protocol, port) => Some((protocol, port)),
+            Addressed::LaterFragment | Addressed::Nothing => None,
+        };
+        if tuple.is_some_and(|(protocol, port)| sender.has_on_loan(ip, protocol, port)) {
+            return false;
+        }
+        let others = |claim: &&Claimed| claim.owner != sender.number();
+        self.records.with(|records| {
+            let claimed = |claim: &Claimed| match tuple {
+                Some((protocol, port)) => claim.tuples.holds(realm, ip, protocol, port),
+                None => claim.tuples.is_whole() && claim.tuples.holds(realm, ip, Protocol(0), 0),
+            };
+            let lent = |(protocol, port): (Protocol, u16)| {
+                let map = records.maps.get(&(realm, ip, protocol));
+                map.is_some_and(|map| map.is_taken(port))
+            };
+            tuple.is_some_and(lent) || records.claims.iter().filter(others).any(claimed)
+        })
     }
 
     /// Who has an external tuple, where that is noted.

@@ -130,7 +130,8 @@ impl VpcPort {
     }
 
     pub(super) fn rebuild_overlay(&mut self) {
-        self.layers.overlay = Arc::new(overlay::layer(&self.config, &self.shares));
+        let layer = overlay::layer(&self.config, &self.shares, &self.holder);
+        self.layers.overlay = Arc::new(layer);
     }
 
     /// The routes.

@@ -216,6 +216,9 @@ pub struct NatSettings {
     /// A mapping (but of TCP) is kept alive only by what goes out, so that nobody outside can keep it
     /// (RFC 4787, REQ-6).
     pub outbound_refresh_only: bool,
+    /// What goes to an external tuple of another port of the host leaves it all the same, for the boundary to turn it
+    /// round (RFC 4787, REQ-9).
+    pub hairpin_outside: bool,
     /// How long ports are not used again.
     pub quarantine: Quarantine,
     /// Most mappings at a time.
