@@ -215,7 +215,7 @@ fn a_lease_that_is_on_loan_is_named_and_nothing_is_left() {
     (out_side.flow.src_port, out_side.flow.dst_port, in_side.flow.src_port) = (2, 81, 81);
     flows.push(twin);
     let mut bad = header();
-    for record in [Record::Port(Box::new(port)), Record::Flows(flows), Record::End(2)] {
+    for record in [Record::Port(port), Record::Flows(flows), Record::End(2)] {
         bad.extend(encode(&record).unwrap());
     }
     let mut b = host(2, 100);
