@@ -165,17 +165,18 @@ impl World {
 }
 
 type Ask = Box<dyn Fn(&mut World) -> Result<(), OpteError>>;
+type Make = fn() -> World;
 
 /// A request that may fail.
 struct Case {
     name: &'static str,
-    world: fn() -> World,
+    world: Make,
     ask: Ask,
     /// Calls that it makes of the machine.
     calls: u32,
 }
 
-fn case<R: Request + 'static>(world: fn() -> World, calls: u32, request: R) -> Case {
+fn case<R: Request + 'static>(world: Make, calls: u32, request: R) -> Case {
     let ask =
         move |world: &mut World| world.host.request_on(&mut world.machine, &request).map(drop);
     Case { name: R::NAME, world, ask: Box::new(ask), calls }
@@ -266,7 +267,7 @@ fn dhcp() -> DhcpConfig {
 
 /// Each request that changes something.
 fn cases() -> Vec<Case> {
-    let (busy, empty): (fn() -> World, fn() -> World) = (World::busy, World::empty);
+    let (busy, empty): (Make, Make) = (World::busy, World::empty);
     let port = || GUEST.port();
     let create = CreatePort { name: NEW.port(), config: NEW.config(0) };
     let restore = |world: &mut World| {

@@ -17,6 +17,7 @@ const SET_EXAMPLES: &str = "\
 Examples:
   opteadm set-port-settings -p opte0 idle.udp=180 flows.limit=4096
   opteadm set-port-settings -p opte0 idle.short=true idle.tcp_closed=5
+  opteadm set-port-settings -p opte0 nat.rates.guest.per_second=100 nat.rates.guest.burst=500
   opteadm set-port-settings -p opte0 --default idle.udp=120
   opteadm set-port-settings -p opte0 --file settings.json
 
