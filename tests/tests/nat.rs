@@ -88,10 +88,14 @@ fn filtering_may_depend_on_the_remote_side() {
 /// RFC 4787, REQ-9 and REQ-9a; RFC 5382, REQ-8; RFC 5508, REQ-7; RFC 7857, section 12.
 #[test]
 fn guests_reach_each_other_by_external_tuples() {
-    check(
-        "external g6 = floating
+    // On one host, turned round there or at the boundary, which takes a hop.
+    for (outside, ttl) in [(false, 64), (true, 63)] {
+        check(&format!(
+            "set g5 = nat.hairpin_outside={outside}
+         set g6 = nat.hairpin_outside={outside}
+         external g6 = floating
          rules g6 = dir=in action=allow priority=1
-         g5 -> g6.floating udp 1000:53 => g6 from g5.snat:$p to g6:53
+         g5 -> g6.floating udp 1000:53 => g6 from g5.snat:$p to g6:53 ttl {ttl}
          g6 -> g5.snat udp 53:$p => g5 from g6.floating:53 to g5:1000
          # An error about it, from one of the guests.
          g5 -> g6.floating udp 1000:53 => g6 from g5.snat:$p
@@ -104,8 +108,9 @@ fn guests_reach_each_other_by_external_tuples() {
          rules g5 = dir=in action=allow priority=1
          g5 -> out udp 2000:80 => out from g5.snat:$a
          g7 -> g5.snat udp 3000:$a => g5 from g7.snat:$b to g5:2000
-         g5 -> g7.snat udp 2000:$b => g7 from g5.snat:$a to g7:3000",
-    );
+         g5 -> g7.snat udp 2000:$b => g7 from g5.snat:$a to g7:3000"
+        ));
+    }
 }
 
 /// RFC 4787, REQ-3; RFC 5382, REQ-7: two endpoints never have one tuple.

@@ -403,7 +403,8 @@ impl ReservationSpace {
         ports: RangeInclusive<u16>,
     ) -> Arc<Identifications> {
         let (first, last) = (*ports.start(), *ports.end());
-        let start = self.dice(u64::from(first)).roll();
+        // No draw of those that choose ports: who only looks at a change takes none.
+        let start = Dice(self.secret ^ self.now().as_millis() ^ u64::from(first) << 48).roll();
         let new = || Arc::new(Identifications::new(prefix, first, last, start));
         let known = self.records.with(|records| {
             let place = records.identifications.entry((realm, prefix, first, last)).or_default();

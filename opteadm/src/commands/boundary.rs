@@ -51,7 +51,7 @@ pub struct NatArgs {
     underlay_ip: Ipv6Addr,
     /// VNI of the guest's VPC
     vni: Vni,
-    /// MAC address of the guest
+    /// MAC address of the guest; of several that share the range on one host, that of any
     mac: MacAddr,
 }
 
