@@ -29,9 +29,7 @@ use illumos_sys_hdrs::sys::devops::{
     CB_REV, DEVO_REV, cb_arw_t, cb_devmap_t, cb_dump_t, cb_mmap_t, cb_ops, cb_print_t, cb_rw_t,
     cb_segmap_t, cb_strategy_t, dev_ops, devo_identify_t, devo_probe_t, devo_reset_t,
 };
-use illumos_sys_hdrs::sys::mac_provider::{
-    mac_fini_ops, mac_getinfo, mac_init_ops, mac_private_minor,
-};
+use illumos_sys_hdrs::sys::mac_provider::{mac_getinfo, mac_init_ops, mac_private_minor};
 use illumos_sys_hdrs::sys::modctl::{
     MODREV_1, mod_driverops, mod_info, mod_install, mod_remove, modinfo, modldrv, modlinkage,
 };
@@ -153,10 +151,8 @@ pub unsafe extern "C" fn init() -> c_int {
         mac_init_ops(null_mut(), NAME.as_ptr());
         mod_install(LINKAGE.as_ptr())
     };
-    if installed != 0 {
-        // SAFETY: undoes the first step, since the second failed.
-        unsafe { mac_fini_ops(null_mut()) };
-    }
+    // `mac_init_ops` without operations has nothing that could be undone: `mac_fini_ops` reads
+    // through what it is given.
     installed
 }
 
@@ -179,12 +175,7 @@ pub unsafe extern "C" fn info(info: *mut modinfo) -> c_int {
 #[cfg_attr(target_os = "illumos", unsafe(export_name = "_fini"))]
 pub unsafe extern "C" fn fini() -> c_int {
     // SAFETY: installed by `_init`.
-    let removed = unsafe { mod_remove(LINKAGE.as_ptr()) };
-    if removed == 0 {
-        // SAFETY: no entry point will be called any more.
-        unsafe { mac_fini_ops(null_mut()) };
-    }
-    removed
+    unsafe { mod_remove(LINKAGE.as_ptr()) }
 }
 
 /// A driver at work. Fields are dropped in this order: nobody calls us any more before what they
@@ -286,6 +277,8 @@ unsafe extern "C" fn attach(node: *mut dev_info_t, command: ddi_attach_cmd_t) ->
     if command != DDI_ATTACH || instance != 0 || attached().is_some() {
         return DDI_FAILURE;
     }
+    // For all of it: what attach keeps must not come from the reserve, which goes with it.
+    let _waits = MayWait::here();
     match Attached::new(node) {
         Ok(made) => {
             ATTACHED.store(Box::into_raw(Box::new(made)), Ordering::Release);

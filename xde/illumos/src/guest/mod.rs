@@ -30,7 +30,7 @@ use illumos_sys_hdrs::sys::mac_provider::{
     MAC_VERSION, mac_alloc, mac_free, mac_link_update, mac_maxsdu_update, mac_register, mac_rx,
     mac_unregister,
 };
-use illumos_sys_hdrs::sys::types::{B_FALSE, datalink_id_t};
+use illumos_sys_hdrs::sys::types::{B_TRUE, datalink_id_t};
 use illumos_sys_hdrs::sys::vlan::VLAN_TAGSZ;
 use illumos_sys_hdrs::sys::zone::GLOBAL_ZONEID;
 use opte_api::{MacAddr, OpteError};
@@ -98,7 +98,7 @@ impl Drop for Undo<'_> {
             // SAFETY: registered and named by the steps before; in no perimeter. Nobody knows the
             // link yet, so that it is in use can be by accident alone, and then the registration
             // stays, too.
-            unsafe { dls_devnet_destroy(link, &mut number, B_FALSE) };
+            unsafe { dls_devnet_destroy(link, &mut number, B_TRUE) };
         }
         // SAFETY: registered, and never published.
         unsafe { mac_unregister(link) };
@@ -220,7 +220,8 @@ fn unname_and_unregister(guest: &Guest, number: datalink_id_t) -> Result<(), c_i
     let mut same = number;
     // SAFETY: registered and named; in no perimeter; no user is in `mac_rx`.
     unsafe {
-        checked(dls_devnet_destroy(link, &mut same, B_FALSE))?;
+        // Waits for dlmgmtd(8), which reads the properties of a link that has just been named.
+        checked(dls_devnet_destroy(link, &mut same, B_TRUE))?;
         checked(mac_unregister(link)).inspect_err(|_| {
             // The name was ours a moment ago, and its number still is.
             dls_devnet_create(link, number, GLOBAL_ZONEID);
