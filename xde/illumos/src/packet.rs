@@ -68,11 +68,22 @@ fn editable(message: Message, need: usize, counters: &Counters) -> Result<Messag
     message.pulled_up(need).map_err(|_| Counter::NoMemory)
 }
 
+/// Bytes that must lie in one piece of a guest's frame of so many that is not plain TCP or UDP.
+#[cold]
+#[inline(never)]
+fn need_of_unusual(message: &Message, len: usize) -> usize {
+    let mut front = [0; look::FRONT];
+    let front_len = message.copy_out(0, &mut front);
+    let whole = look::is_answered_whole(front.get(..front_len).unwrap_or_default());
+    if whole { len } else { HEAD_LEN }
+}
+
 impl Packet {
     /// A packet that a guest has sent.
     pub fn from_guest(message: Message, counters: &Counters) -> Result<Self, Counter> {
         let len = message.len();
-        let need = look::inner(message.first()).min(len);
+        let plain = look::inner(message.first());
+        let need = plain.unwrap_or_else(|| need_of_unusual(&message, len)).min(len);
         let mut message = editable(message, need, counters)?;
         let wishes = offload::of_guest(&message);
         if wishes.whole_checksum {

@@ -21,6 +21,7 @@ use core::net::Ipv6Addr;
 use opte::frame::Rewrite;
 use opte::host::Moment;
 use opte::outer::Outer;
+use opte_api::MacAddr;
 use xde::host::{Egress, PortId};
 
 /// Guests that get something at the same time.
@@ -142,7 +143,13 @@ impl<'a> WayOut<'a> {
         let ways = self.ways.clone();
         let underlay = ways.underlay.as_ref().ok_or(Counter::NoUnderlay)?;
         let query = Query::new(way.unwrap_or(outer.dst), outer.source_port);
-        let hop = self.hop(underlay, query)?;
+        let mut hop = self.hop(underlay, query)?;
+        if outer.dst.is_multicast() {
+            // The way is the next hop's, but the frame is addressed to the group (RFC 2464,
+            // section 7).
+            let group = MacAddr::from_ipv6_group(outer.dst);
+            hop.macs.iter_mut().zip(group.0).for_each(|(to, from)| *to = from);
+        }
         let link = underlay.links.get(usize::from(hop.link)).ok_or(Counter::NoUnderlay)?;
         let (exports, counters) = (&self.state.exports, &self.state.counters);
         let mut messages =

@@ -4,7 +4,7 @@
 
 //! What comes in from the underlay: Geneve is ours, the rest goes on as it came.
 
-use crate::look::{OUTER_LOOK, is_geneve};
+use crate::look::{Is, OUTER_LOOK, is_geneve, is_geneve_behind};
 use crate::message::{Chain, Message};
 use crate::state::State;
 use core::ffi::c_void;
@@ -12,15 +12,31 @@ use core::ptr::null_mut;
 use illumos_sys_hdrs::sys::mac::mac_resource_handle_t;
 use illumos_sys_hdrs::sys::stream::mblk_t;
 use illumos_sys_hdrs::sys::types::{boolean_t, c_uint, size_t};
+use opte::frame::HEAD_LEN;
 
 fn is_ours(message: &Message) -> bool {
     let first = message.first();
-    if first.len() >= OUTER_LOOK {
-        return is_geneve(first);
+    let is = if first.len() >= OUTER_LOOK {
+        is_geneve(first)
+    } else {
+        let mut front = [0; OUTER_LOOK];
+        let len = message.copy_out(0, &mut front);
+        is_geneve(front.get(..len).unwrap_or_default())
+    };
+    match is {
+        Is::Ours => true,
+        Is::Else => false,
+        Is::Unclear => is_ours_behind(message),
     }
-    let mut front = [0; OUTER_LOOK];
-    let len = message.copy_out(0, &mut front);
-    is_geneve(front.get(..len).unwrap_or_default())
+}
+
+/// The same of a packet with extension headers, of which more is copied.
+#[cold]
+#[inline(never)]
+fn is_ours_behind(message: &Message) -> bool {
+    let mut head = [0; HEAD_LEN];
+    let len = message.copy_out(0, &mut head);
+    is_geneve_behind(head.get(..len).unwrap_or_default())
 }
 
 /// What a siphon gives back.
