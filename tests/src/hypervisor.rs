@@ -10,7 +10,9 @@ use opte::event::{Event, Traced};
 use opte::frame::{FlatFrame, Rewrite};
 use opte::host::{Host, Lock, Observer};
 use opte::outer::Outer;
-use opte_api::frame::{HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_request};
+use opte_api::frame::{
+    HEADER_LEN, Header, MAX_RESPONSE, Request, decode_answer, encode_answer, encode_request,
+};
 use opte_api::{MacAddr, OpteError};
 use oxide_vpc_api::PortName;
 use oxide_vpc_api::request::SetUnderlay;
@@ -163,6 +165,37 @@ impl Platform for Agreeable {
     }
 }
 
+/// A host that scenarios are played on: [`Hypervisor`], or the engine in another host's clothes.
+pub trait Played {
+    /// Serves a whole request; answers a whole frame.
+    fn exchange(&mut self, frame: &[u8]) -> Vec<u8>;
+
+    /// A frame from the guest of `port`.
+    fn guest_sends(&mut self, port: PortId, frame: FlatFrame) -> Vec<Left>;
+
+    /// A frame from the underlay, with all outer headers.
+    fn underlay_brings(&mut self, frame: FlatFrame) -> Vec<Left>;
+
+    /// Moves the clock.
+    fn advance(&mut self, millis: u64);
+
+    /// Removes flows that were idle for too long.
+    fn expire(&mut self);
+
+    /// The reasons of the drops since the last call.
+    fn drops(&mut self) -> Vec<DropReason>;
+
+    /// Sends a request as bytes, and decodes the answer.
+    fn request<R: Request>(&mut self, request: &R) -> Result<R::Response, OpteError>
+    where
+        Self: Sized,
+    {
+        let answer = self.exchange(&encode_request(request)?);
+        let (header, body) = answer.split_first_chunk().expect("an answer has a header");
+        decode_answer(Header::from_bytes(*header, MAX_RESPONSE)?, body)
+    }
+}
+
 /// A hypervisor host with an underlay and no ports.
 pub struct Hypervisor {
     /// The driver.
@@ -248,5 +281,35 @@ impl Hypervisor {
             _ => None,
         };
         self.events().into_iter().filter_map(reason).collect()
+    }
+}
+
+impl Played for Hypervisor {
+    fn exchange(&mut self, frame: &[u8]) -> Vec<u8> {
+        let (header, body) = frame.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
+        match Header::from_bytes(*header, u32::MAX) {
+            Ok(header) => self.driver.control(&mut Agreeable, self.now, header, body),
+            Err(error) => encode_answer::<()>(&Err(error)),
+        }
+    }
+
+    fn guest_sends(&mut self, port: PortId, frame: FlatFrame) -> Vec<Left> {
+        Self::from_guest(self, port, frame)
+    }
+
+    fn underlay_brings(&mut self, frame: FlatFrame) -> Vec<Left> {
+        Self::from_underlay(self, frame)
+    }
+
+    fn advance(&mut self, millis: u64) {
+        Self::advance(self, millis);
+    }
+
+    fn expire(&mut self) {
+        Self::expire(self);
+    }
+
+    fn drops(&mut self) -> Vec<DropReason> {
+        Self::drops(self)
     }
 }

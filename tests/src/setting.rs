@@ -5,7 +5,7 @@
 //! The little world in which whole-host tests play: two hypervisor hosts, a boundary, one VPC
 //! with numbered guests, and somebody outside.
 
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::Played;
 use opte_api::{IpCidr, MacAddr, Vni};
 use oxide_vpc_api::config::{BOUNDARY_MAC, DEFAULT_MTU, GATEWAY_MAC};
 use oxide_vpc_api::mapping::BOUNDARY_VNI;
@@ -147,7 +147,7 @@ pub fn route(dest: IpCidr, target: RouterTarget) -> RouteEntry {
 
 /// Gives `host`, which is host number `at`, a port for `guest`, with routes to the subnet and to
 /// the outside.
-pub fn add_guest(host: &mut Hypervisor, guest: Guest, at: usize) {
+pub fn add_guest(host: &mut impl Played, guest: Guest, at: usize) {
     let create = CreatePort { name: guest.port(), config: guest.config(at) };
     host.request(&create).expect("a fresh port");
     for ipv4 in FAMILIES {
@@ -161,7 +161,7 @@ pub fn add_guest(host: &mut Hypervisor, guest: Guest, at: usize) {
 }
 
 /// Tells `host` where a guest of another host is.
-pub fn add_peer(host: &mut Hypervisor, guest: Guest, at: usize) {
+pub fn add_peer(host: &mut impl Played, guest: Guest, at: usize) {
     for ipv4 in FAMILIES {
         let location = guest.location(at);
         let entry = V2pEntry { vni: vni(VPC), ip: guest.ip(ipv4), location };
@@ -170,7 +170,7 @@ pub fn add_peer(host: &mut Hypervisor, guest: Guest, at: usize) {
 }
 
 /// Tells `host` of the boundary.
-pub fn add_boundary(host: &mut Hypervisor) {
+pub fn add_boundary(host: &mut impl Played) {
     for ipv4 in FAMILIES {
         let entry = V2bEntry { prefix: everywhere(ipv4), endpoints: vec![boundary()] };
         host.request(&SetV2b { entry }).expect("a good mapping");

@@ -6,7 +6,7 @@
 
 use super::world::{World, behind, ephemeral, guest_by_name};
 use super::{Stage, expect};
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::Played;
 use crate::setting::{FAMILIES, Guest, everywhere, outside, subnet};
 use crate::twins::gateway_id;
 use opte_api::{Direction, IpCidr, OpteError};
@@ -22,11 +22,14 @@ use oxide_vpc_api::{
 };
 use std::net::IpAddr;
 
-impl Stage {
+impl<H: Played> Stage<'_, H> {
     pub(super) fn control(&mut self, line: &str) -> Result<(), String> {
         let (verb, rest) = line.split_once(' ').ok_or("a verb and more")?;
         match verb {
-            "limit" => self.world = World::new(rest.parse().map_err(|_| "no number")?),
+            "limit" => {
+                let limit = rest.parse().map_err(|_| "no number")?;
+                self.world = World::on(limit, self.make);
+            }
             "wait" => {
                 let seconds = rest.strip_suffix('s').and_then(|number| number.parse::<u64>().ok());
                 self.world.wait(seconds.ok_or("wait takes seconds, as in 61s")? * 1000);
@@ -163,7 +166,7 @@ impl Stage {
 
 /// A change of what a guest may use besides its own addresses, in both families.
 fn prefix(
-    host: &mut Hypervisor,
+    host: &mut impl Played,
     verb: &str,
     guest: Guest,
     direction: Option<Direction>,

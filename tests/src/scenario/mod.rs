@@ -52,32 +52,40 @@ mod control;
 mod talk;
 mod world;
 
-pub use world::{Arrival, World};
+pub use world::{Arrival, Make, World};
 
+use crate::hypervisor::{Hypervisor, Played};
 use std::collections::BTreeMap;
 
 /// Plays a scenario; panics with the line that goes otherwise.
 #[track_caller]
 pub fn check(scenario: &str) {
-    let mut stage =
-        Stage { world: World::new(4096), variables: BTreeMap::new(), received: BTreeMap::new() };
-    let lines = scenario.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    for (number, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
-        if let Err(why) = stage.play(line) {
-            panic!("line {}: {line}\n{why}", number + 1);
-        }
+    if let Err(why) = play_on(scenario, &Hypervisor::new) {
+        panic!("{why}");
     }
 }
 
+/// Plays a scenario on hosts that `make` makes; the error is the line that goes otherwise.
+pub fn play_on<H: Played>(scenario: &str, make: &Make<'_, H>) -> Result<(), String> {
+    let world = World::on(4096, make);
+    let mut stage = Stage { make, world, variables: BTreeMap::new(), received: BTreeMap::new() };
+    let lines = scenario.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    for (number, line) in lines.enumerate().filter(|(_, line)| !line.is_empty()) {
+        stage.play(line).map_err(|why| format!("line {}: {line}\n{why}", number + 1))?;
+    }
+    Ok(())
+}
+
 /// A world, and what a scenario remembers of it.
-struct Stage {
-    world: World,
+struct Stage<'a, H> {
+    make: &'a Make<'a, H>,
+    world: World<H>,
     variables: BTreeMap<String, u16>,
     /// The last frame that somebody got.
     received: BTreeMap<String, Vec<u8>>,
 }
 
-impl Stage {
+impl<H: Played> Stage<'_, H> {
     fn play(&mut self, line: &str) -> Result<(), String> {
         match line.split_once("=>") {
             Some((sent, expected)) => self.send(sent, expected),

@@ -6,6 +6,7 @@
 
 use super::world::{Arrival, address, guest_by_name};
 use super::{Stage, expect};
+use crate::hypervisor::Played;
 use crate::packets::{Body, Packet};
 use etherparse::{PacketHeaders, TcpOptionElement};
 use opte::tcp::TcpFlags;
@@ -17,7 +18,7 @@ const FLAGS: &str = "FSRPAU";
 /// Sequence number of every SYN; what follows begins one later.
 const START: u32 = 1000;
 
-impl Stage {
+impl<H: Played> Stage<'_, H> {
     /// `sent` is `WHO -> WHOM WHAT [NUMBERS] [ack=NUMBER] [ttl=NUMBER] [class=NUMBER] [len=NUMBER]`.
     pub(super) fn send(&mut self, sent: &str, expected: &str) -> Result<(), String> {
         let words: Vec<&str> = sent.split_whitespace().collect();

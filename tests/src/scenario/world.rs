@@ -4,7 +4,7 @@
 
 //! Two hypervisor hosts in one process, a boundary, and the underlay between them.
 
-use crate::hypervisor::{Hypervisor, Left, TestHost};
+use crate::hypervisor::{Hypervisor, Left, Played, TestHost};
 use crate::packets::{Packet, Tunnel, checksums};
 use crate::setting::{
     BOUNDARY, FAMILIES, Guest, HOSTS, VPC, add_boundary, add_guest, add_peer, outside, vni,
@@ -43,10 +43,13 @@ pub enum Arrival {
     Refused(&'static str, Box<Arrival>),
 }
 
+/// Makes a host.
+pub type Make<'a, H> = dyn Fn(DriverOptions) -> H + 'a;
+
 /// All there is.
-pub struct World {
+pub struct World<H = Hypervisor> {
     /// The two hosts.
-    pub hosts: [Hypervisor; 2],
+    pub hosts: [H; 2],
     boundary: Boundary<TestHost>,
     ports: BTreeMap<Guest, PortId>,
     next_port: [u32; 2],
@@ -55,9 +58,16 @@ pub struct World {
 impl World {
     /// Two hosts that know one another's guests, each with at most `flow_limit` flows.
     pub fn new(flow_limit: u32) -> Self {
+        Self::on(flow_limit, &Hypervisor::new)
+    }
+}
+
+impl<H: Played> World<H> {
+    /// The same on hosts that `make` makes.
+    pub fn on(flow_limit: u32, make: &Make<'_, H>) -> Self {
         let options = DriverOptions { flow_limit, ..DriverOptions::new(0x5ce0) };
         let hosts = [(); 2].map(|()| {
-            let mut host = Hypervisor::new(options);
+            let mut host = make(options);
             add_boundary(&mut host);
             host
         });
@@ -71,7 +81,7 @@ impl World {
     }
 
     /// The host that a guest is on.
-    pub fn host(&mut self, guest: Guest) -> &mut Hypervisor {
+    pub fn host(&mut self, guest: Guest) -> &mut H {
         &mut self.hosts[home(guest)]
     }
 
@@ -95,7 +105,7 @@ impl World {
     pub fn from_guest(&mut self, guest: Guest, packet: &Packet) -> Arrival {
         let packet = Packet { macs: guest.macs(), ..packet.clone() };
         let (at, port) = (home(guest), self.ports[&guest]);
-        let left = self.hosts[at].from_guest(port, FlatFrame::new(packet.bytes()));
+        let left = self.hosts[at].guest_sends(port, FlatFrame::new(packet.bytes()));
         self.carry(at, left)
     }
 
@@ -107,7 +117,7 @@ impl World {
         let outer =
             Tunnel { src: BOUNDARY, dst: HOSTS[at], source_port, vni: vni(VPC), options: vec![] };
         let frame = outer.external().around(&packet.bytes());
-        let left = self.hosts[at].from_underlay(FlatFrame::new(frame));
+        let left = self.hosts[at].underlay_brings(FlatFrame::new(frame));
         self.carry(at, left)
     }
 
@@ -163,7 +173,7 @@ impl World {
         };
         let at = HOSTS.iter().position(|host| *host == outer.dst)?;
         let frame = FlatFrame::new(tunnel.around(&datagram[inner]));
-        let left = self.hosts[at].from_underlay(frame);
+        let left = self.hosts[at].underlay_brings(frame);
         Some(self.carry(at, left))
     }
 
@@ -175,7 +185,7 @@ impl World {
             return self.turn_round(&outer, bytes).unwrap_or(Arrival::Outside(inner));
         }
         let at = HOSTS.iter().position(|host| *host == outer.dst).expect("a known host");
-        let left = self.hosts[at].from_underlay(FlatFrame::new(bytes));
+        let left = self.hosts[at].underlay_brings(FlatFrame::new(bytes));
         self.carry(at, left)
     }
 }

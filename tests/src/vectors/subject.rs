@@ -6,7 +6,7 @@
 
 use super::contract::{Change, Outcome, Refusal, Subject};
 use super::model::{AttachedSubnet, PortDescription, TransitPrefix};
-use crate::hypervisor::{Hypervisor, Left};
+use crate::hypervisor::{Hypervisor, Left, Played};
 use crate::packets::{Packet, Tunnel};
 use opte::frame::FlatFrame;
 use opte_api::frame::Request;
@@ -30,7 +30,14 @@ const UNDERLAY_GROUP: Ipv6Addr = Ipv6Addr::new(0xff04, 0, 0, 0, 0, 0, 0, 1);
 
 /// Makes the engine for a fresh port.
 pub fn make(port: &PortDescription) -> Result<Box<dyn Subject>, Refusal> {
-    let mut host = Hypervisor::new(DriverOptions::new(0x5eed));
+    make_on(Hypervisor::new(DriverOptions::new(0x5eed)), port)
+}
+
+/// Makes a port, the first, on a host that has an underlay.
+pub fn make_on<H: Played + 'static>(
+    mut host: H,
+    port: &PortDescription,
+) -> Result<Box<dyn Subject>, Refusal> {
     let name: PortName = "port".parse().expect("a good name");
     host.request(&CreatePort { name: name.clone(), config: port.config.clone() })
         .map_err(refused)?;
@@ -52,12 +59,12 @@ fn refused(error: OpteError) -> Refusal {
     Refusal::Refused(error.to_string())
 }
 
-struct OnePort {
-    host: Hypervisor,
+struct OnePort<H> {
+    host: H,
     port: PortName,
 }
 
-impl OnePort {
+impl<H: Played> OnePort<H> {
     fn request<R: Request>(&mut self, request: R) -> Result<(), Refusal> {
         self.host.request(&request).map(drop).map_err(refused)
     }
@@ -71,7 +78,7 @@ impl OnePort {
     }
 }
 
-impl OnePort {
+impl<H: Played> OnePort<H> {
     /// The recorded engine had no say in who hears which group: the port hears all.
     fn hear(&mut self, outer: &[u8]) {
         let inner = Tunnel::open(outer).and_then(|(_, inner)| Packet::read(&inner));
@@ -93,7 +100,7 @@ fn multicast_vni() -> Vni {
     Vni::new(MULTICAST_VNI).expect("24 bits")
 }
 
-impl Subject for OnePort {
+impl<H: Played> Subject for OnePort<H> {
     fn change(&mut self, change: &Change) -> Result<(), Refusal> {
         let port = self.port.clone();
         match change.clone() {
@@ -148,10 +155,10 @@ impl Subject for OnePort {
 
     fn packet(&mut self, direction: Direction, bytes: &[u8]) -> Outcome {
         let left = match direction {
-            Direction::Out => self.host.from_guest(PORT, FlatFrame::new(bytes)),
+            Direction::Out => self.host.guest_sends(PORT, FlatFrame::new(bytes)),
             Direction::In => {
                 self.hear(bytes);
-                self.host.from_underlay(FlatFrame::new(bytes))
+                self.host.underlay_brings(FlatFrame::new(bytes))
             }
         };
         let reasons: Vec<_> = self.host.drops().iter().map(|reason| reason.name()).collect();
