@@ -168,6 +168,10 @@ impl Work<'_, '_> {
                 return Ok(());
             }
             Some(Value::Own(value)) => value,
+            // Branches that depend on a condition end a function, too, and have another opcode.
+            Some(Value::Kernel(value)) if is_call_like && kind == R_X86_64_PLT32 => {
+                self.within_reach(address, value)
+            }
             Some(Value::Kernel(value)) => match opcode {
                 Some(_) => self.within_reach(address, value),
                 None => value,

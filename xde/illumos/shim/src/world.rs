@@ -46,6 +46,8 @@ pub struct World {
     pub(crate) clock: Clock,
     complaints: Vec<String>,
     console: Vec<String>,
+    /// Threads that wait for others.
+    waiting: u32,
 }
 
 // SAFETY: addresses in it are those of memory that any thread may use; it is used under a lock.
@@ -75,6 +77,7 @@ impl World {
             clock: Clock::new(),
             complaints: Vec::new(),
             console: Vec::new(),
+            waiting: 0,
         }
     }
 
@@ -115,11 +118,15 @@ pub(crate) fn wait_until<R>(mut f: impl FnMut(&mut World) -> Option<R>) -> R {
     machine.lock();
     loop {
         // SAFETY: as in `with`; the borrow ends before the lock is let go of.
-        if let Some(result) = f(unsafe { &mut *WORLD.0.get() }) {
+        let world = unsafe { &mut *WORLD.0.get() };
+        if let Some(result) = f(world) {
             machine.unlock();
             return result;
         }
+        world.waiting += 1;
         machine.wait();
+        // SAFETY: as above; the lock is held again.
+        unsafe { (*WORLD.0.get()).waiting -= 1 };
     }
 }
 
@@ -136,6 +143,11 @@ pub fn exchange(other: &mut World) {
 /// What the module did against the rules since the last call.
 pub fn complaints() -> Vec<String> {
     with(|world| core::mem::take(&mut world.complaints))
+}
+
+/// Threads that wait for another one to do something.
+pub fn waiting() -> u32 {
+    with(|world| world.waiting)
 }
 
 /// Lines of the console since the last call.

@@ -17,7 +17,9 @@ use illumos_sys_hdrs::oxide::mac_provider::{
     MAC_CSO_TUN_INNER_TCP_PARTIAL, MAC_CSO_TUN_INNER_UDP_PARTIAL, mac_capab_cso_t, mac_capab_lso_t,
 };
 use illumos_sys_hdrs::sys::errno::ENOENT;
-use illumos_sys_hdrs::sys::mac::{mac_handle_t, mac_info_t, mac_rx_t};
+use illumos_sys_hdrs::sys::mac::{
+    LINK_STATE_UNKNOWN, link_state_t, mac_handle_t, mac_info_t, mac_rx_t,
+};
 use illumos_sys_hdrs::sys::mac_client::{
     MAC_CLIENT_PROMISC_ALL, MAC_DROP_ON_NO_DESC, MAC_OPEN_FLAGS_NO_UNICAST_ADDR,
     mac_client_handle_t, mac_promisc_handle_t, mac_tx_cookie_t,
@@ -28,7 +30,7 @@ use illumos_sys_hdrs::sys::types::{B_FALSE, B_TRUE, boolean_t, datalink_id_t};
 
 exports! {
     mac_open_by_linkid, mac_close, mac_client_open, mac_client_close, mac_unicast_primary_get,
-    mac_capab_get, mac_info, mac_tx, mac_promisc_add, mac_promisc_remove, mac_rx_barrier,
+    mac_capab_get, mac_info, mac_link_get, mac_tx, mac_promisc_add, mac_promisc_remove, mac_rx_barrier,
 }
 
 /// `sys/mac.h`: error number; outside of the perimeter.
@@ -143,6 +145,15 @@ extern "C" fn mac_capab_get(handle: mac_handle_t, kind: c_uint, data: *mut c_voi
 extern "C" fn mac_info(handle: mac_handle_t) -> *const mac_info_t {
     enter("mac_info", May::SleepUnlocked);
     with(|world| world.mac("mac_info", handle.addr()).map_or(null(), |mac| mac.info.cast_const()))
+}
+
+/// `sys/mac_client_priv.h`: whether the link is up.
+extern "C" fn mac_link_get(handle: mac_handle_t) -> link_state_t {
+    enter("mac_link_get", May::SleepUnlocked);
+    with(|world| {
+        let mac = world.mac("mac_link_get", handle.addr());
+        mac.and_then(|mac| mac.state).unwrap_or(LINK_STATE_UNKNOWN)
+    })
 }
 
 impl World {

@@ -23,7 +23,7 @@ use core::ffi::c_uint;
 use core::ptr::{null_mut, with_exposed_provenance_mut, without_provenance_mut};
 use illumos_sys_hdrs::oxide::mac_client::mac_siphon_t;
 use illumos_sys_hdrs::sys::dlpi::DL_ETHER;
-use illumos_sys_hdrs::sys::mac::{link_state_t, mac_info_t, mac_rx_t};
+use illumos_sys_hdrs::sys::mac::{LINK_STATE_UP, link_state_t, mac_info_t, mac_rx_t};
 use illumos_sys_hdrs::sys::mac_provider::mac_callbacks_t;
 use illumos_sys_hdrs::sys::stream::mblk_t;
 use illumos_sys_hdrs::sys::types::{B_FALSE, c_int};
@@ -241,7 +241,7 @@ pub fn wire(name: &str, address: [u8; 6], largest: u32, abilities: Abilities) {
     with(|world| {
         let handle = world.make_mac(name, None, address);
         let Some(mac) = world.macs.all.get_mut(&handle) else { return };
-        (mac.sdu, mac.abilities) = ([0, largest], abilities);
+        (mac.sdu, mac.abilities, mac.state) = ([0, largest], abilities, Some(LINK_STATE_UP));
         if abilities.foreign {
             // SAFETY: made with the link.
             unsafe { (*mac.info).mi_media = DL_ETHER + 1 };
@@ -347,7 +347,7 @@ fn siphoned(client: usize, chain: *mut mblk_t, context: Context) -> *mut mblk_t 
     };
     with(|world| {
         world.thread().callbacks.retain(|it| *it != client);
-        let left = world.take_packets("a siphon", rest);
+        let left = world.take_chain("a siphon", rest);
         let seen: usize = left.iter().map(|it| world.bytes_of("a siphon", *it).len()).sum();
         let right = (left.last().copied().unwrap_or(null_mut()), left.len() as c_uint, seen);
         if told && (last, count, bytes) != right {
