@@ -94,6 +94,15 @@ enum Command {
         #[arg(long, default_value_t = kmod::ring0::PACKETS)]
         packets: u64,
     },
+    /// Run the illumos kernel module in a process of Linux, over a kernel of the project's own making
+    KmodRun {
+        /// Only cases whose name begins like this; repeatable
+        #[arg(long, value_name = "CASE")]
+        only: Vec<String>,
+        /// Count instructions of a packet instead
+        #[arg(long)]
+        measure: bool,
+    },
     /// Build the kernel module and what goes with it, and make a package of it
     Package,
     /// Handle labs that were left up
@@ -154,6 +163,8 @@ fn run(command: Command) -> Result<bool> {
         Command::Dtrace { check } => tracing::run(check),
         Command::Kmod => commands::kmod(),
         Command::KmodRing0 { packets } => kmod::ring0::run(packets),
+        Command::KmodRun { only: _, measure: true } => kmod::harness::measure(),
+        Command::KmodRun { only, measure: false } => kmod::harness::run(&only),
         Command::Package => commands::package(),
         Command::Peers(options) => commands::peers::run(&options),
         Command::Load { load } => load::run(load).map(|()| true),

@@ -77,6 +77,9 @@ pub const KERNEL_MODULE: &[Tool] = &[
     tool("ld", "binutils"),
 ];
 
+/// What watches the memory of a process and counts its instructions.
+pub const VALGRIND: &[Tool] = &[tool("valgrind", "valgrind")];
+
 /// Whether this process may do everything on this machine.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -4,6 +4,7 @@
 
 //! What of the kernel module every run of all tests checks.
 
+use super::harness::Harness;
 use super::{Built, make, package};
 use crate::lab::report::{Report, Tally};
 use crate::setup;
@@ -26,6 +27,7 @@ pub struct Check {
 #[derive(Default)]
 pub struct Made {
     module: Option<Built>,
+    harness: Option<Harness>,
 }
 
 impl Made {
@@ -38,6 +40,8 @@ impl Made {
 /// All of them, in order.
 const CHECKS: &[Check] = &[
     Check { name: "gate", title: "the loader would take the module", run: gate },
+    Check { name: "process", title: "the module at work in a process of Linux", run: at_work },
+    Check { name: "valgrind", title: "the same under a checker of memory", run: under_valgrind },
     Check { name: "package", title: "opteadm, plug-in, package for illumos", run: packaged },
 ];
 
@@ -67,6 +71,18 @@ fn gate(made: &mut Made) -> Result<String> {
     let told = module.summary();
     made.module = Some(module);
     Ok(told)
+}
+
+fn at_work(made: &mut Made) -> Result<String> {
+    let harness = Harness::build()?;
+    let told = harness.show(&made.module()?.path)?;
+    made.harness = Some(harness);
+    Ok(told)
+}
+
+fn under_valgrind(made: &mut Made) -> Result<String> {
+    let harness = made.harness.as_ref().context("the module does not work without a checker")?;
+    harness.show_checked(&made.module()?.path)
 }
 
 fn packaged(made: &mut Made) -> Result<String> {

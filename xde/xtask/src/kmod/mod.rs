@@ -8,6 +8,7 @@
 mod build;
 pub mod checks;
 mod gate;
+pub mod harness;
 mod package;
 pub mod ring0;
 mod userland;
