@@ -87,6 +87,9 @@ impl<H: Host> Port<H> {
         }
     }
 
+    /// Its frame, and those of both ways that it may go, are apart: hits do without, and a kernel's
+    /// stack is short.
+    #[inline(never)]
     pub(crate) fn decide<F: Frame>(
         &self,
         turn: Turn<'_>,
@@ -179,6 +182,7 @@ impl<H: Host> Port<H> {
     }
 
     /// A packet of a connection. If the connection ended, the packet may open another.
+    #[inline(never)]
     fn follow<F: Frame>(
         &self,
         policy: &Policy,
@@ -310,6 +314,7 @@ impl<H: Host> Port<H> {
     }
 
     /// A packet that opens a connection.
+    #[inline(never)]
     fn open<F: Frame>(
         &self,
         policy: &Policy,

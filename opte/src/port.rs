@@ -15,7 +15,7 @@ use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
 use crate::event::{Dropped, FlowEnd, FlowEnded, NO_REASON, Published};
 use crate::flow::Flow;
-use crate::flow_key::KeyHasher;
+use crate::flow_key::{FlowKey, KeyHasher};
 use crate::flow_table::{Budget, FlowTable};
 use crate::fragments;
 use crate::frame::{FlatFrame, Frame, Rewrite};
@@ -294,14 +294,26 @@ impl<H: Host> Port<H> {
         headers: &Headers,
         batch: &mut Batch,
     ) -> Result<Passed, DropReason> {
-        let Turn { policy, direction, now, cell } = turn;
-        let key = match &headers.payload {
-            Payload::Ip(key) => key,
-            Payload::Arp => return self.decide_without_flow(turn, frame, headers),
+        match &headers.payload {
+            Payload::Ip(key) => self.pass_whole(turn, frame, headers, key, batch),
+            Payload::Arp => self.decide_without_flow(turn, frame, headers),
             Payload::Fragment(key, fragment) => {
-                return self.pass_fragment(turn, frame, headers, (*key, *fragment), batch);
+                self.pass_fragment(turn, frame, headers, (*key, *fragment), batch)
             }
-        };
+        }
+    }
+
+    /// A packet that is whole, or goes as if it were.
+    #[inline]
+    pub(crate) fn pass_whole<F: Frame>(
+        &self,
+        turn: Turn<'_>,
+        frame: &mut F,
+        headers: &Headers,
+        key: &FlowKey,
+        batch: &mut Batch,
+    ) -> Result<Passed, DropReason> {
+        let Turn { policy, direction, now, cell } = turn;
         if self.caching == Caching::Stored
             && let Some(cell) = cell.or_else(|| self.flows.candidate(key, direction))
         {

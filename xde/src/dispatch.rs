@@ -53,5 +53,8 @@ pub(crate) fn serve<R: Request>(
     body: &[u8],
     carry_out: impl FnOnce(R) -> Result<R::Response, OpteError>,
 ) -> Vec<u8> {
-    encode_answer(&decode_request(body).and_then(carry_out))
+    encode_answer(&match decode_request(body) {
+        Ok(request) => carry_out(request),
+        Err(error) => Err(error),
+    })
 }

@@ -66,7 +66,7 @@ impl<H: Host> Port<H> {
     ) -> Result<Passed, DropReason> {
         let name = key.without_ports();
         let whole = Headers { payload: Payload::Ip(key), ..*headers };
-        let passed = self.pass(turn, frame, &whole, batch);
+        let passed = self.pass_whole(turn, frame, &whole, &key, batch);
         let forwarded = matches!(passed, Ok(Passed::Hit | Passed::Decided));
         let Some(way) = self.way(turn, &key).filter(|_| forwarded) else {
             self.with_fragments(turn, |table| table.refused(name, fragment.id));

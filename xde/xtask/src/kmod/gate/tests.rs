@@ -181,8 +181,8 @@ fn the_stack_is_as_deep_as_the_deepest_chain_of_calls() {
     assert_eq!(depth_of("call again", &[again]), 0x60 + 4 * 0x20);
     let ends = function("core_panicking_panic", 0x10, "call deep");
     assert_eq!(depth_of("call core_panicking_panic", &[ends, deep.clone()]), 0x60 + 0x20);
-    let too_deep = format!("{GOOD}{}", function("far", 0x3000, "nop")).replace("#1", "call far");
-    says(report(&too_deep, |_| {}).problems, "_init may take 12400 bytes of stack");
+    let too_deep = format!("{GOOD}{}", function("far", 0x8000, "nop")).replace("#1", "call far");
+    says(report(&too_deep, |_| {}).problems, "_init may take 32880 bytes of stack");
 }
 
 #[test]
