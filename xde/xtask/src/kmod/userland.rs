@@ -43,6 +43,8 @@ pub fn opteadm() -> Result<PathBuf> {
         .arg(&target)
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        // For this target the compiler has it done by a program that Debian does not have.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
         .env("CARGO_TARGET_X86_64_UNKNOWN_ILLUMOS_LINKER", sources().join("ld-with-holes.sh"))
         .show()?;
     let program = target.join(TARGET).join("release").join("opteadm");
