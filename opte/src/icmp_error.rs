@@ -42,6 +42,7 @@ pub(crate) struct LetError<'a> {
 
 impl<H: Host> Port<H> {
     /// Decides about an ICMP error.
+    #[inline(never)]
     pub(crate) fn decide_error<F: Frame>(
         &self,
         policy: &Policy,
