@@ -13,7 +13,8 @@
 //! that we do not share it. A row is done, or left out on purpose, and then `ARCHITECTURE.md` says so.
 //!
 //! A test is `path/of/file.rs::name`, `lab:name` for a check of `cargo xtask demo`, or `kmod:name` for
-//! one of the kernel module in `cargo xtask test`.
+//! one of the kernel module in `cargo xtask test`, or
+//! `harness:kind` for the cases of that kind in `xde/illumos/harness`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,11 +29,14 @@ const RFC_ROWS: &[(&str, usize)] = &[
     ("RFC 6888", 22),
     ("RFC 7857", 14),
 ];
-/// Rows of the reference, by section: API, command line, engine, what tracers see, VPC.
-const REFERENCE_ROWS: &[(&str, usize)] = &[("A", 53), ("C", 27), ("E", 147), ("K", 49), ("V", 85)];
+/// Rows of the reference, by section: API, command line, engine, what tracers see, VPC, kernel module.
+const REFERENCE_ROWS: &[(&str, usize)] =
+    &[("A", 53), ("C", 27), ("E", 147), ("K", 49), ("V", 85), ("X", 33)];
 /// Where checks of the lab and of the kernel module are.
 const CHECKS: [(&str, &str); 2] =
     [("lab:", "xde/xtask/src/lab/checks"), ("kmod:", "xde/xtask/src/kmod")];
+/// Where cases of the harness are.
+const CASES: &str = "xde/illumos/harness/src/cases/mod.rs";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -59,6 +63,12 @@ fn fault(test: &str, texts: &mut BTreeMap<String, String>) -> Option<String> {
         let mut files = files.filter(|path| path.is_file());
         let known = files.any(|path| fs::read_to_string(path).unwrap().contains(&named));
         return (!known).then(|| format!("there is no check {name}"));
+    }
+    if let Some(kind) = test.strip_prefix("harness:") {
+        let text = fs::read_to_string(root().join(CASES)).unwrap_or_default();
+        let known = [format!("(\"{kind}\","), format!("(\"{kind}: ")];
+        let known = known.iter().any(|known| text.contains(known));
+        return (!known).then(|| format!("the harness has no case of {kind}"));
     }
     let Some((file, name)) = test.rsplit_once("::") else {
         return Some(format!("'{test}' is no file::name"));
