@@ -35,6 +35,8 @@ const REMOTE_PORT: u16 = 53;
 const PORTS: [u16; 3] = [4000, 4001, 4002];
 const POOLS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 const FIRST: u16 = 2048;
+/// Ports of the range that guests may have as one of their addresses.
+const SHARED: u16 = 4;
 /// Idle time of UDP (RFC 4787, REQ-5c) and quarantine (RFC 6888, REQ-8), in milliseconds.
 const IDLE: u64 = 300_000;
 const HOLD: u64 = 120_000;
@@ -380,6 +382,12 @@ impl Pair {
         let (mut settings, mut ips) = (self.settings(guest), ExternalIps::default());
         match external {
             External::Nothing => {}
+            // Both may have the very same range as one of their addresses, too.
+            External::Pool(pool, SHARED) => ips.snat.push(SnatRange {
+                ip: POOLS[pool].into(),
+                first_port: FIRST,
+                last_port: FIRST + SHARED - 1,
+            }),
             External::Pool(pool, ports) => settings.nat.ranges.push(NatRange {
                 prefix: IpCidr::host(POOLS[pool].into()),
                 first_port: FIRST,
@@ -387,9 +395,15 @@ impl Pair {
             }),
             External::Own => ips.floating.push(Model::own(guest).into()),
         }
-        let port = GUESTS[guest].port();
-        self.host.request(&SetPortSettings { port, settings }).expect("a good change");
-        self.host.request(&request(guest, ips)).expect("a good change");
+        let settings = SetPortSettings { port: GUESTS[guest].port(), settings };
+        // What a range takes the place of goes first.
+        if ips.snat.is_empty() {
+            self.host.request(&request(guest, ips)).expect("a good change");
+            self.host.request(&settings).expect("a good change");
+        } else {
+            self.host.request(&settings).expect("a good change");
+            self.host.request(&request(guest, ips)).expect("a good change");
+        }
         self.model.external[guest] = Some(external);
         self.model.judge();
     }

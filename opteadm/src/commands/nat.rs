@@ -21,7 +21,8 @@ pub enum NatCommand {
 /// What to look at.
 #[derive(Debug, Subcommand)]
 pub enum NatLook {
-    /// Show ranges with what is used, free and waiting, guests, and failures by cause
+    /// Show ranges with what is used (by all who share them), free and waiting, guests, and failures by
+    /// cause
     #[command(after_help = "Examples:\n  opteadm nat pools\n  opteadm nat pools -p opte0 --json")]
     Pools {
         /// Only this port
