@@ -22,6 +22,7 @@ use crate::rule::{Facts, RuleId};
 use crate::walk::{self, Bytes, Connection, Walk, Way};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
+use opte_api::Direction;
 
 /// What becomes of a connection under a policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -205,7 +206,7 @@ impl<H: Host> Port<H> {
     /// Judges some of the connections behind a change, at most so many, so that those which the
     /// policy has ended give back what they hold. True if there are more. A port that does not run
     /// keeps its flows as they are.
-    pub fn sweep(&self, most: u32) -> bool {
+    pub fn sweep(&self, most: u32, now: Moment) -> bool {
         if !self.is_running() {
             return false;
         }
@@ -221,6 +222,9 @@ impl<H: Host> Port<H> {
         for number in first..first.saturating_add(most).min(end) {
             let Some(flow) = self.flows.numbered(number) else { continue };
             if let Err(reason) = self.judge(&policy, &flow, None) {
+                if policy.rules.answers.cut {
+                    self.swept.add(Direction::BOTH.map(|way| *flow.key(way)), now);
+                }
                 self.cut(&flow, reason);
             }
         }

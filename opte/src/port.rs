@@ -9,7 +9,7 @@
 //! allocation, no reference counted. Every other packet takes the slow path (see `decide`).
 //! Both end in one place, where the packet is accounted for.
 
-use crate::answer::{Bucket, Told};
+use crate::answer::{Bucket, Ended, Told};
 use crate::counters::{Counters, Tally};
 use crate::cut::CutReason;
 use crate::drop_reason::DropReason;
@@ -111,6 +111,8 @@ pub struct Port<H: Host> {
     pub(crate) answers: H::Lock<Bucket>,
     /// How often it was told that no external port is left.
     pub(crate) alarms: H::Lock<Bucket>,
+    /// Connections that the sweep has ended lately.
+    pub(crate) swept: Ended<H>,
     pub(crate) fragments: [H::Lock<fragments::Table>; 2],
     /// The newest. Packets bring the one that they are decided by.
     policy: H::Lock<Arc<Policy>>,
@@ -148,6 +150,7 @@ impl<H: Host> Port<H> {
             paths: Paths::new(options.seed),
             answers: H::Lock::new(Bucket::default()),
             alarms: H::Lock::new(Bucket::default()),
+            swept: Ended::new(KeyHasher::new(options.seed.rotate_left(11) ^ 0x7377_6570)),
             fragments: [(); 2].map(|()| H::Lock::new(fragments::Table::default())),
             policy: H::Lock::new(policy),
             generation: AtomicU64::new(generation.0),
@@ -274,11 +277,24 @@ impl<H: Host> Port<H> {
                 self.counters.dropped(direction, reason);
                 let key = headers.ok().and_then(Headers::key);
                 self.observer.tell(|| Dropped::new(self.id, direction, reason, key));
-                let ended = core::mem::take(&mut batch.ended);
+                let ended = core::mem::take(&mut batch.ended) || self.was_swept(turn, headers.ok());
                 batch.answer = self.answer(turn, frame, headers, reason, ended);
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// A packet of a connection that the sweep has ended lately. Who resets it knows.
+    fn was_swept(&self, turn: Turn<'_>, headers: Option<&Headers>) -> bool {
+        let tells = turn.policy.rules.answers.cut && self.is_running();
+        let headers = headers.filter(|headers| tells && !headers.flags.is_rst());
+        let key = headers.and_then(Headers::key);
+        key.is_some_and(|key| self.swept.knows(turn.direction, key, turn.now))
+    }
+
+    /// How many of these were forgotten, because there were too many.
+    pub fn swept_forgotten(&self) -> u64 {
+        self.swept.forgotten()
     }
 
     /// Ends a batch: counts what its packets came to.

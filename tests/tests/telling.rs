@@ -252,6 +252,39 @@ fn who_gets_no_external_port_is_told() {
     );
 }
 
+/// Also if nobody spoke until the sweep was there: by the numbers of the segment at hand.
+#[test]
+fn who_speaks_behind_the_sweep_is_told() {
+    check(
+        "g5 -> out tcp:S 1000:80 => out from g5.snat:$t
+         out -> g5.snat tcp:SA 80:$t => g5
+         g5 -> out tcp:A 1000:80 => out
+         g5 -> out udp 1000:53 => out from g5.snat:$u
+         rules g5 = dir=out action=deny priority=1
+         wait 1s
+         flows g5 = 0
+         out -> g5.snat tcp:A 80:$t seq=5000 ack=7000 => refuse firewall_default out is rst seq 7000
+         g5 -> out tcp:A 1000:80 seq=6000 ack=5000 => refuse firewall_rule reply is rst seq 5000
+         g5 -> out udp 1000:53 => refuse firewall_rule reply is 3.13
+         out -> g5.snat udp 53:$u => refuse firewall_default out is 3.13
+         # A reset is not answered, nor is what never was a connection.
+         g5 -> out tcp:R 1000:80 => drop firewall_rule
+         g5 -> out udp 1001:53 => drop firewall_rule
+         out2 -> g5.snat tcp:A 80:$t => drop firewall_default
+         wait 60s
+         g5 -> out udp 1000:53 => drop firewall_rule
+         out -> g5.snat tcp:A 80:$t => drop firewall_default
+         count g5 cuts_forgotten = 0",
+    );
+    check(
+        "set g5 = continuity.tell=false
+         g5 -> out udp 1000:53 => out
+         rules g5 = dir=out action=deny priority=1
+         wait 1s
+         g5 -> out udp 1000:53 => drop firewall_rule",
+    );
+}
+
 /// RFC 6888, REQ-11 C.
 #[test]
 fn observers_learn_once_a_second_that_no_external_port_is_left() {

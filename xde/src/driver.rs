@@ -334,7 +334,7 @@ impl<H: Host> Driver<H> {
         let first = PortId(self.next_upkeep.load(Ordering::Relaxed));
         let mut devices = snapshot.switch.devices_from(first);
         for device in devices.by_ref().take(UPKEEP_PORTS) {
-            if device.port.sweep(SWEEP) || device.port.expire(now, &mut budget) {
+            if device.port.sweep(SWEEP, now) || device.port.expire(now, &mut budget) {
                 self.next_upkeep.store(device.id.0, Ordering::Relaxed);
                 return true;
             }

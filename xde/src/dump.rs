@@ -221,7 +221,8 @@ impl<H: Host> Driver<H> {
 }
 
 /// What of a port is counted elsewhere.
-const GAUGES: [&str; 7] = [
+const GAUGES: [&str; 8] = [
+    "cuts_forgotten",
     "flow_limit",
     "flows",
     "fragments_bytes_held",
@@ -237,7 +238,8 @@ impl<H: Host> Device<H> {
         let [packets, held, evicted] = self.port.fragments();
         let (limit, flows) = (self.port.flows().limit().into(), self.port.flows().count().into());
         let (generation, unshared) = (self.port.generation().0, self.port.unshared_paths());
-        let values = [limit, flows, held, evicted, packets, generation, unshared];
+        let forgotten = self.port.swept_forgotten();
+        let values = [forgotten, limit, flows, held, evicted, packets, generation, unshared];
         let gauges = GAUGES.into_iter().map(Into::into).zip(values);
         self.port.counters().list().into_iter().chain(gauges).collect()
     }

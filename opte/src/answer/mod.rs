@@ -9,7 +9,7 @@
 //! * [`Complaint`] says what was wrong with it, and makes an ICMP error of that (`icmp`).
 //! * [`Reset`] is a TCP segment that ends a connection (`reset`).
 //! * A port says what its packets' senders are told (`decide`), and the ends of connections that a
-//!   policy has ended (`cut`).
+//!   policy has ended (`cut`), or whoever speaks of these behind the sweep (`ended`).
 //! * [`Bucket`] limits how many of them are sent (`bucket`).
 //!
 //! What holds: nothing is written about a packet whose source is not one host, nor about an ICMP
@@ -19,6 +19,7 @@
 mod bucket;
 mod cut;
 mod decide;
+mod ended;
 mod icmp;
 mod ip;
 mod reset;
@@ -27,6 +28,8 @@ mod testing;
 
 pub use bucket::{Bucket, Rate};
 pub use cut::Told;
+pub(crate) use ended::Ended;
+pub use ended::{ENDED_MILLIS, MAX_ENDED};
 pub use icmp::{Complaint, TRAFFIC_CLASS};
 pub use ip::is_host;
 pub use reset::Reset;

@@ -231,7 +231,7 @@ fn what_a_policy_ends_gives_back_what_it_holds() {
                 |world| world.send(Out, &udp(1), NOW),
                 |world| {
                     world.publish(world.setting.deny.clone());
-                    while world.port.sweep(2) {}
+                    while world.port.sweep(2, Moment::from_millis(0)) {}
                 },
             );
             assert!(matches!(sent, Ok(_) | Err(DropReason::FirewallRule)), "{sent:?}");
@@ -292,7 +292,7 @@ fn an_external_port_has_one_owner_across_a_change() {
             },
             move |world| {
                 world.publish(again);
-                while world.port.sweep(1) {}
+                while world.port.sweep(1, Moment::from_millis(0)) {}
                 world.send(Out, &udp(2), NOW)
             },
         );
@@ -316,7 +316,7 @@ fn a_port_is_released_once_while_policies_change() {
             move |world| {
                 world.publish(again);
                 world.port.expire(late, &mut Budget::ALL.clone());
-                while world.port.sweep(2) {}
+                while world.port.sweep(2, Moment::from_millis(0)) {}
             },
         );
         assert!(matches!(sent, Ok(_) | Err(DropReason::NatExhausted)), "{sent:?}");
