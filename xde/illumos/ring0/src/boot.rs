@@ -54,8 +54,10 @@ struct MemoryEntry {
 /// What is taken from it.
 #[derive(Clone, Debug)]
 pub struct Boot {
-    /// The file that came along: the module.
+    /// The module. The command line tells its length: `module=BYTES`.
     pub file: &'static [u8],
+    /// What came along behind it: recorded requests.
+    pub records: &'static str,
     /// Words for this kernel.
     pub command_line: &'static str,
     /// Memory behind this kernel, up to what is in use.
@@ -92,7 +94,15 @@ impl Boot {
             let behind = taken.into_iter().filter(|address| *address >= start);
             let end = behind.fold(ours.address + ours.size, u64::min);
             let command_line = command_line.to_str().ok()?;
-            Some(Self { file, command_line, memory: start..end })
+            let (file, records) =
+                file.split_at_checked(number(command_line, "module=")? as usize)?;
+            let records = str::from_utf8(records).ok()?;
+            Some(Self { file, records, command_line, memory: start..end })
         }
     }
+}
+
+/// A number of the command line, by what is in front of it.
+pub fn number(command_line: &str, what: &str) -> Option<u64> {
+    command_line.split(' ').find_map(|word| word.strip_prefix(what)?.parse().ok())
 }

@@ -15,6 +15,7 @@
 //! * [`traffic`]: packets, and that they arrive;
 //! * [`machine`]: what the shim, which stands for illumos, wants of all this;
 //! * [`seat`]: the module in its place;
+//! * [`commands`]: every command there is;
 //! * [`run`]: the story.
 //!
 //! What it finds out: instructions that a kernel must not run (they trap), a stack that is too short
@@ -29,6 +30,7 @@
 extern crate alloc;
 
 pub mod boot;
+pub mod commands;
 pub mod fault;
 pub mod frames;
 pub mod heap;
@@ -72,7 +74,9 @@ pub unsafe extern "C" fn kernel_main(info: u64) -> ! {
         trap::begin();
         Boot::read(info)
     };
-    let Some(boot) = boot else { fault::fail(format_args!("no module came along")) };
+    let Some(boot) = boot else {
+        fault::fail(format_args!("nothing came along, or not as `boot` wants it"))
+    };
     paging::begin(&boot.memory);
     let Some(stack) = Stack::new(0, OWN_STACK) else { fault::fail(format_args!("no memory")) };
     stack.run(|| {

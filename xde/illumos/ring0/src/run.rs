@@ -4,7 +4,8 @@
 
 //! The story: load, run, unload; once on each kernel that there is.
 
-use crate::boot::Boot;
+use crate::boot::{self, Boot};
+use crate::commands;
 use crate::machine;
 use crate::probes;
 use crate::say;
@@ -102,12 +103,14 @@ pub fn all(boot: &Boot) -> Result<(), Wrong> {
         let answer = seat.load(machine::resolve).map(|it| seat.call(|| unsafe { (it.init)() }))?;
         return Err(format!("nobody has found out: _init answers {answer}"));
     }
-    let number = boot.command_line.split(' ').find_map(|word| word.strip_prefix("packets="));
-    let number = number.and_then(|number| number.parse().ok()).unwrap_or(PACKETS);
+    let number = boot::number(boot.command_line, "packets=").unwrap_or(PACKETS);
+    say!("commands:");
+    boot_up(Kernel::Oxide);
+    whole_life(&seat, |exchange| commands::all(&seat, exchange, boot.records))?;
     for kernel in [Kernel::Oxide, Kernel::Mainline] {
         say!("{kernel:?}:");
         boot_up(kernel);
-        whole_life(&seat, &interrupts, number / 2)?;
+        whole_life(&seat, |exchange| traffic(&seat, &interrupts, number / 2, exchange))?;
         let [sent, copied] = [traffic::sent()[traffic::FROM_UNDERLAY], traffic::copied()];
         let copies = if kernel == Kernel::Mainline { sent } else { 0 };
         expect("originals that IP got", copied, copies)?;
@@ -125,8 +128,13 @@ fn boot_up(kernel: Kernel) {
 /// Prints how far down a stack was used, and forgets it.
 fn stack_of(what: &str, stack: &Stack) -> Result<(), Wrong> {
     let used = stack.used();
-    say!("  stack of {what}: {used} bytes");
     stack.paint();
+    use_of_stack(what, used)
+}
+
+/// Prints how many bytes of a stack were used; that must not be too many.
+pub fn use_of_stack(what: &str, used: usize) -> Result<(), Wrong> {
+    say!("  stack of {what}: {used} bytes");
     DEEPEST.fetch_max(used, Ordering::Relaxed);
     if used > STACK_LIMIT {
         return Err(format!("{what} used {used} bytes of stack, more than {STACK_LIMIT}"));
@@ -135,7 +143,10 @@ fn stack_of(what: &str, stack: &Stack) -> Result<(), Wrong> {
 }
 
 /// From `_init` to `_fini`.
-fn whole_life(seat: &Seat<'_>, interrupts: &Stack, number: u64) -> Result<(), Wrong> {
+fn whole_life(
+    seat: &Seat<'_>,
+    life: impl FnOnce(world::Exchange<'_>) -> Result<(), Wrong>,
+) -> Result<(), Wrong> {
     let entries = seat.load(machine::resolve)?;
     // SAFETY: the module is loaded.
     expect("_init", seat.call(|| unsafe { (entries.init)() }), 0)?;
@@ -144,15 +155,13 @@ fn whole_life(seat: &Seat<'_>, interrupts: &Stack, number: u64) -> Result<(), Wr
     seat.open()?;
     stack_of("_init, attach, open", &seat.stack)?;
     let exchange = |request: &[u8]| seat.request(request);
-    world::set_up(&exchange)?;
-    stack_of("requests", &seat.stack)?;
-    packets(seat, interrupts, number, &exchange)?;
-    world::tear_down(&exchange)?;
+    life(&exchange)?;
+    seat.stack.paint();
     seat.close();
     expect("detach", seat.stack.run(ddi::detach), true)?;
     // SAFETY: the module is loaded.
     expect("_fini", seat.call(|| unsafe { (entries.fini)() }), 0)?;
-    stack_of("taking down", &seat.stack)?;
+    stack_of("detach and _fini", &seat.stack)?;
     probes::set_enabled(false);
     kmem::exhume();
     let (blamed, left) = (complaints(), left_over());
@@ -165,6 +174,19 @@ fn whole_life(seat: &Seat<'_>, interrupts: &Stack, number: u64) -> Result<(), Wr
 
 fn expect<T: PartialEq + core::fmt::Debug>(what: &str, is: T, wanted: T) -> Result<(), Wrong> {
     if is == wanted { Ok(()) } else { Err(format!("{what}: {is:?}, not {wanted:?}")) }
+}
+
+/// Two ports with all that belongs to them, and packets.
+fn traffic(
+    seat: &Seat<'_>,
+    interrupts: &Stack,
+    number: u64,
+    exchange: world::Exchange<'_>,
+) -> Result<(), Wrong> {
+    world::set_up(exchange)?;
+    stack_of("making ports", &seat.stack)?;
+    packets(seat, interrupts, number, exchange)?;
+    world::tear_down(exchange)
 }
 
 /// Packets on all ways, from a thread and from interrupts, with requests now and then.

@@ -71,7 +71,8 @@ pub fn ask<R: Request>(exchange: Exchange<'_>, request: &R) -> Result<R::Respons
     decode_answer(header, body).map_err(wrong)
 }
 
-fn name(port: &str) -> Result<PortName, Wrong> {
+/// A port's name as requests have it.
+pub fn name(port: &str) -> Result<PortName, Wrong> {
     port.parse().map_err(|error| format!("{port}: {error}"))
 }
 

@@ -12,8 +12,10 @@ use crate::lab::machine::Emulator;
 use crate::lab::report::CannotRun;
 use crate::setup;
 use crate::shell::{Cmd, Output};
-use crate::workspace::target_dir;
+use crate::workspace::{root, target_dir};
 use anyhow::{Context, Result, ensure};
+use oxide_vpc_api::request::COMMANDS;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -73,8 +75,13 @@ impl Ring0 {
         Ok(stdout.clone())
     }
 
-    /// Runs the machine to its end.
+    /// Runs the machine to its end, with a module and the recorded requests.
     fn start(&self, module: &Path, words: &str) -> Result<Output> {
+        let mut bytes = fs::read(module)?;
+        let words = format!("module={} {words}", bytes.len());
+        bytes.extend(records()?.bytes());
+        let image = module.with_extension("ring0");
+        fs::write(&image, bytes)?;
         self.emulator
             .cmd(|program| Cmd::new(program))
             .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-no-reboot", "-nodefaults"])
@@ -82,12 +89,28 @@ impl Ring0 {
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel"])
             .arg(&self.kernel)
             .arg("-initrd")
-            .arg(module)
-            .args(["-append", words])
+            .arg(image)
+            .args(["-append", &words])
             .timeout(RUNNING)
             .output()
             .with_context(|| format!("running {} in ring 0", module.display()))
     }
+}
+
+/// Examples of all requests in their newest form: lines of a command's name and of bytes.
+fn records() -> Result<String> {
+    let folder = root().join("tests").join("data").join("wire");
+    let mut lines = String::new();
+    for (_, name) in COMMANDS {
+        let path = folder.join(name).with_extension("hex");
+        let text = fs::read_to_string(&path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        let newest = text.rsplit("version ").next().unwrap_or_default();
+        for request in newest.lines().filter_map(|line| line.strip_prefix("request")) {
+            writeln!(lines, "{name}{request}")?;
+        }
+    }
+    Ok(lines)
 }
 
 /// Builds the module and lets it run so many packets, and the modules that are wrong; prints what
