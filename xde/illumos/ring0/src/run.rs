@@ -34,6 +34,8 @@ pub type Wrong = String;
 const PACKETS: u64 = 20_000;
 /// Requests while packets flow.
 const REQUESTS: u64 = 25;
+/// Probes are switched on for one of so many packets: the first ones.
+const WATCHED: u64 = 10;
 /// Most packets that a thread sends together.
 const BURST: u64 = 32;
 /// Most packets that an interrupt brings.
@@ -199,12 +201,18 @@ fn packets(
     let guests = seat.stack.run(Guests::open).map_err(|error| format!("links: {error}"))?;
     traffic::begin();
     let [mut ticks, mut asked] = [threads::ticks(), 0];
+    let mut watched = true;
     let mut random = Random::new(0xfedc_ba98_7654_3210);
     let at_work = Interrupts::begin(interrupts, &guests);
     loop {
         let sent: u64 = traffic::sent().iter().sum();
         if sent >= number {
             break;
+        }
+        if watched && sent >= number / WATCHED {
+            // Traps are slow, and so many are enough.
+            watched = false;
+            probes::set_enabled(false);
         }
         let way = random.below(traffic::WAY_COUNT as u64) as usize;
         let count = 1 + random.below(BURST);

@@ -22,7 +22,7 @@ const ROOM: [usize; 2] = [0, 96];
 /// Packets for each flow that begins.
 const PACKETS_OF_A_FLOW: u64 = 40;
 /// Flows that are in use at a time.
-const LIVE_FLOWS: u64 = 2048;
+const LIVE_FLOWS: u64 = 512;
 
 /// Sender and receiver of each way, by number of the guest.
 const WAYS: [[usize; 2]; 4] = [[0, FAR], [FAR, 0], [0, 1], [1, 0]];
@@ -36,7 +36,7 @@ static ARRIVED: [AtomicU64; WAY_COUNT] = [const { AtomicU64::new(0) }; WAY_COUNT
 /// Frames between hosts of which IP got the original.
 static COPIED: AtomicU64 = AtomicU64::new(0);
 /// Packets of all ways that were chosen so far: they say which flows are in use.
-static CHOSEN: AtomicU64 = AtomicU64::new(0);
+static CHOSEN: AtomicU64 = AtomicU64::new(LIVE_FLOWS * PACKETS_OF_A_FLOW);
 
 /// All counts begin anew. Nobody sends.
 pub fn begin() {

@@ -5,6 +5,7 @@
 //! What of the kernel module every run of all tests checks.
 
 use super::harness::Harness;
+use super::ring0::{self, Ring0};
 use super::{Built, make, package};
 use crate::lab::report::{Report, Tally};
 use crate::setup;
@@ -42,6 +43,7 @@ const CHECKS: &[Check] = &[
     Check { name: "gate", title: "the loader would take the module", run: gate },
     Check { name: "process", title: "the module at work in a process of Linux", run: at_work },
     Check { name: "valgrind", title: "the same under a checker of memory", run: under_valgrind },
+    Check { name: "ring0", title: "the module in ring 0, interrupted anywhere", run: in_ring0 },
     Check { name: "package", title: "opteadm, plug-in, package for illumos", run: packaged },
 ];
 
@@ -83,6 +85,14 @@ fn at_work(made: &mut Made) -> Result<String> {
 fn under_valgrind(made: &mut Made) -> Result<String> {
     let harness = made.harness.as_ref().context("the module does not work without a checker")?;
     harness.show_checked(&made.module()?.path)
+}
+
+fn in_ring0(made: &mut Made) -> Result<String> {
+    let module = &made.module()?.path;
+    let machine = Ring0::prepare()?;
+    machine.controls()?;
+    let said = machine.module(module, ring0::PACKETS)?;
+    Ok(said.lines().last().unwrap_or_default().to_owned())
 }
 
 fn packaged(made: &mut Made) -> Result<String> {
