@@ -175,7 +175,8 @@ pub(crate) fn readdressed<H: Host>(place: Place<'_, H>, headers: Headers) -> Loo
 }
 
 impl<H: Host> Driver<H> {
-    /// A fragment for an address of which several ports borrow.
+    /// A fragment for an address of which several ports borrow. True: it was the first of its packet,
+    /// and others may have waited for it.
     #[inline(never)]
     pub(crate) fn arrive_in_pieces<'a, F: Frame>(
         &self,
@@ -184,18 +185,24 @@ impl<H: Host> Driver<H> {
         outer: &OuterFacts,
         (arrivals, now): (&mut Arrivals<'a, H>, Moment),
         out: &mut impl Egress<F>,
-    ) {
-        let Ok(headers) = read(&frame, outer) else { return };
-        let Payload::Fragment(key, fragment) = headers.payload else { return };
+    ) -> bool {
+        let Ok(headers) = read(&frame, outer) else { return false };
+        let Payload::Fragment(key, fragment) = headers.payload else { return false };
         let datagram = datagram_of(outer.vni, &key, fragment.id);
         let is_first = fragment.offset == 0;
         let known = || self.pieces.with(|pieces| pieces.shown(&datagram, now));
         let place = match owner(snapshot, &frame, &headers, outer.vni) {
             Some(place) => Some(place),
-            None if is_first => return self.refuse(DropReason::NatUnmapped),
+            None if is_first => {
+                self.refuse(DropReason::NatUnmapped);
+                return false;
+            }
             None => known().and_then(|port| snapshot.device(port)),
         };
-        let Some(place) = place else { return self.hold_piece(&frame, outer, datagram, now) };
+        let Some(place) = place else {
+            self.hold_piece(&frame, outer, datagram, now);
+            return false;
+        };
         let look = readdressed(place, headers);
         if let Some(refused) = arrivals.deliver(&look, frame, now, out) {
             refused.answer(place, shape, out);
@@ -203,8 +210,8 @@ impl<H: Host> Driver<H> {
         if is_first {
             let port = place.device.id;
             self.pieces.with(|pieces| pieces.passed(datagram, port, now, self));
-            self.release_pieces(snapshot, now, out);
         }
+        is_first
     }
 
     fn hold_piece<F: Frame>(&self, frame: &F, outer: &OuterFacts, datagram: Datagram, now: Moment) {
@@ -222,7 +229,8 @@ impl<H: Host> Driver<H> {
     }
 
     /// Fragments that have waited go where the first one of their packet has gone.
-    fn release_pieces<F: Frame>(
+    #[inline(never)]
+    pub(crate) fn release_pieces<F: Frame>(
         &self,
         snapshot: &Snapshot<H>,
         now: Moment,

@@ -232,7 +232,10 @@ impl<H: Host> Driver<H> {
                     }
                     Err(Stray::Piece(outer)) => {
                         let (from, to) = ((&*snapshot, shape), (&mut batch, now));
-                        self.arrive_in_pieces(from, frame, outer, to, out);
+                        // One after the other, since stacks are short.
+                        if self.arrive_in_pieces(from, frame, outer, to, out) {
+                            self.release_pieces(&snapshot, now, out);
+                        }
                     }
                     Err(Stray::Refused(reason)) => self.refuse(*reason),
                     Err(Stray::Group(outer)) => {
@@ -273,7 +276,10 @@ impl<H: Host> Driver<H> {
             }
             Ok(None) => out.to_underlay(frame, rewrite),
             Err(_) if is_turned(outer) => {
-                self.turn((snapshot, sender), frame, (rewrite, outer), now, out);
+                let refused = self.turn((snapshot, sender), frame, (rewrite, outer), now, out);
+                if let Some(refused) = refused {
+                    refused.answer_guest(sender, Mark::turned(sender.device.vni), now, out);
+                }
             }
             Err(reason) => self.refuse(reason),
         }

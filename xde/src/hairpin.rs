@@ -11,7 +11,7 @@
 //! is looked up for each packet, in the snapshot that decides on all of its way. What is not this
 //! host's any more goes to the boundary.
 
-use crate::answer::give;
+use crate::answer::{Refused, give};
 use crate::arrival::{datagram_of, readdressed, set_destination};
 use crate::driver::{Arrivals, Driver, parse};
 use crate::host::{Egress, Moment};
@@ -37,7 +37,8 @@ enum Turn<'a, H: Host> {
 }
 
 impl<H: Host> Driver<H> {
-    /// Turns a packet of the guest of `sender` round, which its port has let out.
+    /// Turns a packet of the guest of `sender` round, which its port has let out. Answers what is to be
+    /// told to the sender, by the address that it has outside: apart, since stacks are short.
     #[inline(never)]
     pub(crate) fn turn<F: Frame>(
         &self,
@@ -46,16 +47,13 @@ impl<H: Host> Driver<H> {
         (rewrite, outer): (&Rewrite, &Outer),
         now: Moment,
         out: &mut impl Egress<F>,
-    ) {
+    ) -> Option<Refused<F>> {
         match self.turned(snapshot, sender, (&frame, rewrite.strip), outer, now) {
             Ok(Turn::Here(place, headers)) => {
                 let mut arrivals = Arrivals::default();
                 let refused = arrivals.deliver(&readdressed(place, headers), frame, now, out);
                 arrivals.flush();
-                if let Some(refused) = refused {
-                    // By the address that its sender has outside.
-                    refused.answer_guest(sender, Mark::turned(sender.device.vni), now, out);
-                }
+                return refused;
             }
             Ok(Turn::Away(outer)) => {
                 set_destination(&mut frame, rewrite.strip, sender.device.boundary_mac);
@@ -63,6 +61,7 @@ impl<H: Host> Driver<H> {
             }
             Err(reason) => self.refuse(reason),
         }
+        None
     }
 
     /// The same of a fragment that has waited, and of what the receiver of a packet is told.
