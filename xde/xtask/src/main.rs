@@ -57,7 +57,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
     },
-    /// Run every test: unit, property, scenario, vectors, cores for a bare target, lab
+    /// Run every test: unit, property, scenario, vectors, cores for a bare target, kernel module, lab
     Test {
         /// Leave the lab out
         #[arg(long)]

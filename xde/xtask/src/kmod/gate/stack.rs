@@ -22,7 +22,7 @@ use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest depth. A kernel's stack has 20 KiB, of which who calls and whom we call take some, too.
-const MAX_DEPTH: u64 = 19 << 10;
+const MAX_DEPTH: u64 = 18 << 10;
 /// How often functions that call themselves are counted.
 const LEVELS: u64 = 4;
 
