@@ -33,7 +33,7 @@ pub type Wrong = String;
 /// Packets on both kernels together, unless the command line says otherwise: `packets=NUMBER`.
 const PACKETS: u64 = 20_000;
 /// Requests while packets flow.
-const REQUESTS: u64 = 25;
+const REQUESTS: u64 = 8;
 /// Probes are switched on for one of so many packets: the first ones.
 const WATCHED: u64 = 10;
 /// Most packets that a thread sends together.
@@ -45,6 +45,8 @@ const INTERRUPT_BURST: u64 = 4;
 const STACK_LIMIT: usize = KERNEL_STACK / 4 * 3;
 /// Most bytes of a stack that were used so far.
 static DEEPEST: AtomicUsize = AtomicUsize::new(0);
+/// Interrupts that bring packets, at most, while a thread sends once or makes a request.
+const INTERRUPTS: u64 = 4;
 /// Nanoseconds of a tick.
 const TICK: i64 = 1_000_000_000 / threads::HERTZ as i64;
 
@@ -216,6 +218,7 @@ fn packets(
         }
         let way = random.below(traffic::WAY_COUNT as u64) as usize;
         let count = 1 + random.below(BURST);
+        threads::allow(INTERRUPTS);
         seat.stack.run(|| guests.burst(&mut random, way, count, Context::Kernel));
         guests.collect();
         let now = threads::ticks();
@@ -224,9 +227,11 @@ fn packets(
         seat.stack.run(clock::tick);
         if sent - asked > number / REQUESTS {
             asked = sent;
+            threads::allow(INTERRUPTS);
             world::change(exchange)?;
         }
     }
+    threads::allow(0);
     drop(at_work);
     guests.collect();
     expect("packets that arrived", traffic::arrived(), traffic::sent())?;

@@ -136,6 +136,8 @@ static THREADS: Shared = Shared(UnsafeCell::new(Threads {
 }));
 static TICKS: AtomicU64 = AtomicU64::new(0);
 static IN_INTERRUPT: AtomicBool = AtomicBool::new(false);
+/// How often the interrupt thread may run until it is allowed again.
+static ALLOWED: AtomicU64 = AtomicU64::new(0);
 /// How often the interrupt thread ran, and how often it had to wait for the pinned one.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static WAITS: AtomicU64 = AtomicU64::new(0);
@@ -148,6 +150,19 @@ pub fn ticks() -> u64 {
 /// How often the interrupt thread ran, and how often it waited.
 pub fn runs_and_waits() -> [u64; 2] {
     [RUNS.load(Ordering::Relaxed), WAITS.load(Ordering::Relaxed)]
+}
+
+/// From now on the interrupt thread may run so often, each time with a tick: if it ran with all of them,
+/// it would leave no time to the thread below it.
+pub fn allow(times: u64) {
+    ALLOWED.store(times, Ordering::Relaxed);
+}
+
+/// Takes one of the times that are allowed. With interrupts off.
+fn is_allowed() -> bool {
+    let left = ALLOWED.load(Ordering::Relaxed);
+    ALLOWED.store(left.saturating_sub(1), Ordering::Relaxed);
+    left > 0
 }
 
 /// Whether this is the interrupt thread.
@@ -191,7 +206,7 @@ pub fn tick(frame: *mut Frame) -> *mut Frame {
     with(|it| match it.interrupt {
         Interrupt::Running => frame,
         Interrupt::Waits(other) => it.go_on(frame, other),
-        Interrupt::Idle if it.work.is_some() => {
+        Interrupt::Idle if it.work.is_some() && is_allowed() => {
             RUNS.fetch_add(1, Ordering::Relaxed);
             let begin = it.stack_end - size_of::<Frame>();
             let first = with_exposed_provenance_mut::<Frame>(begin);

@@ -31,7 +31,7 @@ const WELL: i32 = 33;
 const BADLY: i32 = 35;
 
 /// Packets, half of them on each of the two kernels that there are.
-pub const PACKETS: u64 = 200_000;
+pub const PACKETS: u64 = 100_000;
 
 /// A module that is wrong: its name, what its `_init` does, and what the machine says.
 const CONTROLS: [(&str, &str, &[&str]); 4] = [
