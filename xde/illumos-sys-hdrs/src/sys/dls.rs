@@ -24,8 +24,9 @@ unsafe extern "C" {
     /// Context: user, kernel; not in the perimeter. Source: `sys/dls.h`; no manual page.
     pub fn dls_devnet_create(mac: mac_handle_t, link: datalink_id_t, zone: zoneid_t) -> c_int;
 
-    /// Ends the data link of a MAC and tells its number, also when it fails and the link stays.
-    /// `EBUSY` while it is held, unless it may `wait`.
+    /// Ends the data link of a MAC and tells its number; error number.
+    /// `EBUSY` while it is held, and, unless it may `wait`, while dlmgmtd(8) reads the properties
+    /// of a data link that has just been made.
     ///
     /// Context: user, kernel; not in the perimeter. Source: `sys/dls.h`; no manual page.
     pub fn dls_devnet_destroy(

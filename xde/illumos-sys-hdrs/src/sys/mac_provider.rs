@@ -134,8 +134,8 @@ pub struct mac_register_t {
     pub m_driver: *mut c_void,
     /// Node of the device tree.
     pub m_dip: *mut dev_info_t,
-    /// Number of the link; all ones: the instance of the node. Pseudo-drivers with many links
-    /// number them themselves.
+    /// Number of the link, below 1000; 0: the instance of the node; all ones: any that is free,
+    /// for pseudo-drivers with many links.
     pub m_instance: c_uint,
     /// Address of the link; copied.
     pub m_src_addr: *mut u8,
@@ -194,7 +194,8 @@ unsafe extern "C" {
     /// Context: `_init`. Source: mac_init_ops(9F).
     pub fn mac_init_ops(ops: *mut dev_ops, name: *const c_char);
 
-    /// Undoes [`mac_init_ops`], after `mod_remove` succeeded or when `mod_install` failed.
+    /// Undoes [`mac_init_ops`], after `mod_remove` succeeded or when `mod_install` failed. It
+    /// reads through `ops` without asking: not for drivers that gave none.
     ///
     /// Context: `_init`, `_fini`. Source: mac_init_ops(9F).
     pub fn mac_fini_ops(ops: *mut dev_ops);

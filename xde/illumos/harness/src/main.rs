@@ -28,6 +28,9 @@ struct Arguments {
     /// How many of them
     #[arg(long, default_value_t = 1000)]
     packets: u32,
+    /// In chains of so many
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    chain: u32,
     /// Show the kernel's console
     #[arg(long)]
     console: bool,
@@ -47,7 +50,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     process::become_machine(arguments.console);
     if let Some(way) = arguments.measure {
-        return measure::run(&arguments.module, way, arguments.packets).map(|()| true);
+        return measure::run(&arguments.module, way, arguments.packets, arguments.chain)
+            .map(|()| true);
     }
     cases::run(&arguments.module, &arguments.only, arguments.plain)
 }

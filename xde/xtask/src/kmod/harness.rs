@@ -20,7 +20,9 @@ const FOUND: &str = "--error-exitcode=9";
 /// How long a run may take: many times what it takes.
 const RUNNING: Duration = Duration::from_secs(1800);
 /// How many packets are counted, twice: the difference is what is measured.
-const PACKETS: [u64; 2] = [500, 1500];
+const PACKETS: [u64; 2] = [640, 1920];
+/// How many packets come in one chain.
+const CHAINS: [u64; 2] = [1, 64];
 
 /// The program that runs the module, built as tests are.
 pub struct Harness(PathBuf);
@@ -88,16 +90,22 @@ pub fn run(only: &[String]) -> Result<bool> {
 pub fn measure() -> Result<bool> {
     setup::install(&[setup::VALGRIND])?;
     let (module, harness) = (build::module()?, Harness::build()?);
-    for way in ["near", "out", "in"] {
-        let [few, many] = PACKETS.map(|packets| instructions(&harness.0, &module, way, packets));
+    for (way, chain) in ["near", "out", "in"].iter().flat_map(|way| CHAINS.map(|it| (*way, it))) {
+        let count = |packets| instructions(&harness.0, &module, way, [packets, chain]);
+        let [few, many] = PACKETS.map(count);
         let each = (many? - few?) / (PACKETS[1] - PACKETS[0]);
-        println!("{way}: {each} instructions in the module for each packet");
+        println!("{way}, chains of {chain}: {each} instructions in the module for each packet");
     }
     Ok(true)
 }
 
 /// Instructions of the module itself: it lies in memory that is of no file.
-fn instructions(program: &Path, module: &Path, way: &str, packets: u64) -> Result<u64> {
+fn instructions(
+    program: &Path,
+    module: &Path,
+    way: &str,
+    [packets, chain]: [u64; 2],
+) -> Result<u64> {
     let out = target_dir()?.join("kmod").join(format!("callgrind.{way}"));
     let text = Cmd::new("valgrind")
         .args(["--tool=callgrind", "--quiet"])
@@ -105,6 +113,7 @@ fn instructions(program: &Path, module: &Path, way: &str, packets: u64) -> Resul
         .arg(program)
         .arg(module)
         .args(["--measure", way, "--packets", &packets.to_string()])
+        .args(["--chain", &chain.to_string()])
         .run()?;
     print!("{text}");
     let all = std::fs::read_to_string(&out).with_context(|| format!("{}", out.display()))?;

@@ -25,33 +25,43 @@ pub enum Way {
     In,
 }
 
-fn one(host: &mut Host, way: Way) -> usize {
+/// Sends a chain of so many packets; whether all arrive.
+fn one(host: &mut Host, way: Way, chain: u32) -> bool {
+    let chain = chain as usize;
     let [(five, at5), (six, _)] = HERE;
     let context = Context::Interrupt;
     match way {
-        Way::Near => send(host, at5, &[datagram(five, six, [1000, 5300], b"payload")], context),
-        Way::Out => send(host, at5, &[datagram(five, FAR, [1000, 5300], b"payload")], context),
+        Way::Near => {
+            let frame = datagram(five, six, [1000, 5300], b"payload");
+            send(host, at5, &vec![frame; chain], context);
+        }
+        Way::Out => {
+            let frame = datagram(five, FAR, [1000, 5300], b"payload");
+            send(host, at5, &vec![frame; chain], context);
+        }
         Way::In => {
             let frame = datagram(FAR, five, [5300, 1000], b"payload");
-            arrive(host, &[tunnelled(&frame, five)], context);
+            arrive(host, &vec![tunnelled(&frame, five); chain], context);
         }
     }
-    host.received().len() + host.sent().len()
+    host.received().len() + host.sent().len() == chain
 }
 
-/// Sends so many packets of a flow that is there already; tells in a line what they needed. Probes
-/// are as they are while nobody watches.
-pub fn run(path: &Path, way: Way, packets: u32) -> Result<()> {
+/// Sends so many packets of a flow that is there already, in chains; tells in a line what they
+/// needed. Probes are as they are while nobody watches.
+pub fn run(path: &Path, way: Way, packets: u32, chain: u32) -> Result<()> {
     let loaded = module::load(path)?;
     let mut host = host(loaded, Options { plain: true, ..Options::of(Kernel::Oxide) })?;
     for _ in 0..70 {
-        ensure!(one(&mut host, way) == 1, "the packet does not arrive");
+        ensure!(one(&mut host, way, chain), "packets do not arrive");
     }
     let pull_ups = host.counter("pull_ups");
     host.inside(fault::take_calls);
-    for _ in 0..packets {
-        ensure!(one(&mut host, way) == 1, "a packet does not arrive");
+    let chains = packets.div_ceil(chain);
+    for _ in 0..chains {
+        ensure!(one(&mut host, way, chain), "packets do not arrive");
     }
+    let packets = chains * chain;
     let calls = host.inside(fault::take_calls);
     let each = |name: &str| {
         let count = calls.get(name).copied().unwrap_or_default();
@@ -59,8 +69,8 @@ pub fn run(path: &Path, way: Way, packets: u32) -> Result<()> {
     };
     let pull_ups = host.counter("pull_ups") - pull_ups;
     println!(
-        "{way:?}: {packets} packets, {pull_ups} pull-ups; each {:.2} kmem_alloc, {:.2} allocb, \
-         {:.2} mutexes",
+        "{way:?}: {packets} packets in chains of {chain}, {pull_ups} pull-ups; each {:.2} \
+         kmem_alloc, {:.2} allocb, {:.2} mutexes",
         each("kmem_alloc"),
         each("allocb"),
         each("mutex_enter")
