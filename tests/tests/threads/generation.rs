@@ -7,6 +7,7 @@
 
 use opte::frame::{FlatFrame, Rewrite};
 use opte::outer::Outer;
+use opte_api::Protocol;
 use opte_api::frame::{
     HEADER_LEN, Header, MAX_REQUEST, MAX_RESPONSE, decode_answer, encode_request,
 };
@@ -23,6 +24,8 @@ use xde::host::{Egress, Moment, PortId};
 const GUESTS: [Guest; 2] = [Guest(5), Guest(6)];
 const NOW: Moment = Moment::from_millis(1_000_000);
 const CHANGES: usize = 400;
+/// Where an IPv4 header says what follows, in an Ethernet frame.
+const PROTOCOL: usize = 14 + 9;
 
 /// How many frames have got to a guest.
 #[derive(Default)]
@@ -41,8 +44,9 @@ impl Egress<FlatFrame> for Arrived {
         panic!("both guests are here");
     }
 
-    fn reply(&mut self, _port: PortId, _bytes: Vec<u8>) {
-        panic!("datagrams are not answered");
+    fn reply(&mut self, _port: PortId, bytes: Vec<u8>) {
+        // Who goes on sending on a connection that a change has ended is told so, and no more.
+        assert_eq!(bytes.get(PROTOCOL), Some(&Protocol::ICMP.0), "datagrams are not answered");
     }
 }
 
