@@ -24,8 +24,9 @@ const TARGET: &str = "x86_64-unknown-none";
 /// Addresses as the module has them, and frames that can be followed.
 const FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes";
 const LINKING: Duration = Duration::from_secs(120);
-/// How long the machine may take: many times what it takes.
+/// How long the machine may take, and for each packet more: many times what it takes.
 const RUNNING: Duration = Duration::from_secs(600);
+const PASSING: Duration = Duration::from_millis(2);
 /// What QEMU ends with when the kernel says that all went well, or that it did not.
 const WELL: i32 = 33;
 const BADLY: i32 = 35;
@@ -58,7 +59,7 @@ impl Ring0 {
     /// Lets it run the modules that are wrong; each must be found out. Answers their names.
     pub fn controls(&self) -> Result<String> {
         for (name, code, says) in CONTROLS {
-            let output = self.start(&control(name, code)?, "control")?;
+            let output = self.start(&control(name, code)?, "control", RUNNING)?;
             let text = &output.stdout;
             let is_found =
                 output.status.code() == Some(BADLY) && says.iter().all(|it| text.contains(it));
@@ -69,14 +70,15 @@ impl Ring0 {
 
     /// Lets it run the module; answers what it printed.
     pub fn module(&self, module: &Path, packets: u64) -> Result<String> {
-        let output = self.start(module, &format!("packets={packets}"))?;
+        let limit = RUNNING.saturating_add(PASSING * u32::try_from(packets).unwrap_or(u32::MAX));
+        let output = self.start(module, &format!("packets={packets}"), limit)?;
         let Output { status, stdout, stderr, .. } = &output;
         ensure!(status.code() == Some(WELL), "{stdout}{stderr}\nthe machine ended with {status}");
         Ok(stdout.clone())
     }
 
     /// Runs the machine to its end, with a module and the recorded requests.
-    fn start(&self, module: &Path, words: &str) -> Result<Output> {
+    fn start(&self, module: &Path, words: &str, limit: Duration) -> Result<Output> {
         let mut bytes = fs::read(module)?;
         let words = format!("module={} {words}", bytes.len());
         bytes.extend(records()?.bytes());
@@ -91,7 +93,7 @@ impl Ring0 {
             .arg("-initrd")
             .arg(image)
             .args(["-append", &words])
-            .timeout(RUNNING)
+            .timeout(limit)
             .output()
             .with_context(|| format!("running {} in ring 0", module.display()))
     }
